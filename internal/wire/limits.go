@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of what the log may carry.
+const (
+	// MaxID is the length of an id in characters (not bytes): the id columns are VARCHAR(255).
+	MaxID = 255
+	// MaxBody is the size of a body in bytes, decompressed. Twice that, the worst case of escaping, fits the 16 MiB
+	// max_allowed_packet that MariaDB has by default.
+	MaxBody = 7 << 20
+	// MaxDepth is how deep a state may be nested: MySQL's limit. MariaDB stops at MaxDepthPortable.
+	MaxDepth = 100
+	// MaxDepthPortable is the nesting that every supported server takes: MariaDB's JSON_VALID refuses more.
+	MaxDepthPortable = 31
+	// MaxOps is how many writes one event may hold.
+	MaxOps = 10_000
+)
+
+// CheckID reports as a *[Poison] why id cannot name a run or a checkpoint, or nil. Refused are ids that the database would
+// confuse with another one (its VARCHAR comparison ignores trailing spaces), cannot hold, or cannot tell from no id at all.
+func CheckID(id string) error {
+	switch {
+	case id == "":
+		return poison(CodeID, "id is empty: give it at least one character")
+	case !utf8.ValidString(id):
+		return poison(CodeID, "id is not valid UTF-8")
+	case strings.HasSuffix(id, " "):
+		return poison(CodeID, "id ends in a space, which the database does not tell from the id without it: trim it")
+	}
+	if n := utf8.RuneCountInString(id); n > MaxID {
+		return poison(CodeID, fmt.Sprintf("id has %d characters, more than the %d that the database holds: shorten or hash it", n, MaxID))
+	}
+	return nil
+}
+
+// CheckNodeID reports as a *[Poison] why id cannot name a node, or nil.
+func CheckNodeID(id string) error {
+	if !utf8.ValidString(id) {
+		return poison(CodeNode, "node_id is not valid UTF-8")
+	}
+	if n := utf8.RuneCountInString(id); n > MaxID {
+		return poison(CodeNode, fmt.Sprintf("node_id has %d characters, more than the %d that the database holds: shorten it", n, MaxID))
+	}
+	return nil
+}
+
+// Depth is how deep the arrays and objects of a valid JSON text are nested: 0 for a scalar, 1 for {} and [].
+func Depth(state []byte) int {
+	depth, deepest := 0, 0
+	for i := 0; i < len(state); i++ {
+		switch state[i] {
+		case '{', '[':
+			depth++
+			deepest = max(deepest, depth)
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(state) && state[i] != '"'; i++ {
+				if state[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return deepest
+}
+
+func poison(code, reason string) *Poison { return &Poison{Code: code, Reason: reason} }
+
+func poisonf(code, format string, args ...any) *Poison {
+	return &Poison{Code: code, Reason: fmt.Sprintf(format, args...)}
+}
