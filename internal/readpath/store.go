@@ -24,6 +24,8 @@ type Rows interface {
 	// Latest reads, in one statement and so at one moment, the position of partition and the run's row with the highest step.
 	// step is nil when the run has no row. It may be called concurrently and blocks until answered or ctx ends.
 	Latest(ctx context.Context, partition int, runID string) (step *Step, position uint64, err error)
+	// Position reads the partition's position.
+	Position(ctx context.Context, partition int) (uint64, error)
 }
 
 // Tail reads the log's end.

@@ -112,15 +112,23 @@ type reader struct {
 	dec *jsontext.Decoder
 }
 
-func decodeBody(src []byte) (body, error) {
+// acquireReader takes a reader of src from the pool; free gives it back, and lets go of src.
+func acquireReader(src []byte) *reader {
 	r := decoders.Get().(*reader) //nolint:forcetypeassert // the pool's New makes nothing else.
-	defer decoders.Put(r)
 	r.src, r.buf = src, *bytes.NewBuffer(src)
 	r.dec.Reset(&r.buf, readerOptions)
-	defer func() { // let go of the body before the reader goes back to the pool
-		r.src, r.buf = nil, bytes.Buffer{}
-		r.dec.Reset(&r.buf, readerOptions)
-	}()
+	return r
+}
+
+func (r *reader) free() {
+	r.src, r.buf = nil, bytes.Buffer{}
+	r.dec.Reset(&r.buf, readerOptions)
+	decoders.Put(r)
+}
+
+func decodeBody(src []byte) (body, error) {
+	r := acquireReader(src)
+	defer r.free()
 
 	var (
 		b    body
@@ -165,8 +173,8 @@ func decodeBody(src []byte) (body, error) {
 }
 
 func decodeOps(list []byte) ([]Op, error) {
-	r := &reader{src: list, buf: *bytes.NewBuffer(list)}
-	r.dec = jsontext.NewDecoder(&r.buf, readerOptions)
+	r := acquireReader(list)
+	defer r.free()
 	if _, err := r.dec.ReadToken(); err != nil {
 		return nil, notJSON(err)
 	}

@@ -1,0 +1,158 @@
+package batcher
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// Start is where a term of one partition begins.
+type Start struct {
+	Partition int
+	Epoch     uint64
+	// Position is the partition's position in MySQL.
+	Position uint64
+}
+
+// Committed tells that a partition moved.
+type Committed struct {
+	Partition int
+	// From and To are the positions before and after.
+	From, To uint64
+	// Poison holds the events between them that were not applied, each with a dead letter.
+	Poison []wire.Event
+}
+
+// Deps are what batchers share.
+type Deps struct {
+	Store       Store
+	DeadLetters DeadLetters
+	// Gate bounds the commits of all partitions that run at the same time; nil means no bound. A batch is gathered when it has
+	// its place, so that it holds what came while it waited.
+	Gate *semaphore.Weighted
+	// OnCommit is called after each commit, in order, from the batcher's goroutine; it must not block. May be nil.
+	OnCommit func(Committed)
+	Metrics  *Metrics
+	Log      *zap.Logger
+}
+
+// eventOverhead is what an event costs in memory beside its bytes.
+const eventOverhead = 512
+
+// queueEvents bounds the queue in events. QueueBytes is what bounds memory; this only sizes a channel.
+const queueEvents = 4096
+
+// Batcher commits the events of one term of one partition.
+//
+// It keeps, with the store's help:
+//   - I1: an event leaves its hands committed, kept as a dead letter, or not at all: then it is still in the log.
+//   - I2: batches are contiguous: each continues from the position at which the one before ended.
+//   - I5: an event is never split between batches.
+//   - I7: poison is taken out by halving and kept before the position passes it; an outage is waited for.
+//
+// Run, in outline:
+//
+//	for the next event, until Close and an empty queue:
+//	    take a place at the gate; gather what else is queued, up to the bounds
+//	    keep dead letters of the gathered poison                     (crash here: read again, kept again: one letter)
+//	    commit                                                       (crash here: all or nothing, read again from the position)
+//	        again, operator → wait, the same batch again             (the outcome may be unknown: Commit finds out)
+//	        never           → two halves; a single event is poison: keep its dead letter, commit past it
+//	        lost, moved     → return: the term is over, nothing is remembered
+//
+// One goroutine calls Add and at the end Close, another calls Run; everything else may be called from any.
+type Batcher struct {
+	cfg      Config
+	deps     Deps
+	start    Start
+	queue    chan wire.Event
+	room     *semaphore.Weighted
+	phase    atomic.Pointer[Phase]
+	queued   atomic.Int64 // added and not committed
+	oldest   atomic.Int64 // Logged of the oldest event in Run's hands, Unix nanoseconds; 0 when it has none
+	position uint64       // owned by Run
+	carry    *wire.Event  // owned by Run: taken from the queue, did not fit into the last batch
+	events   prometheus.Gauge
+	bytes    prometheus.Gauge
+	reached  prometheus.Gauge
+}
+
+// New prepares a batcher for the term that begins at start. Config must be valid, and have its defaults.
+func New(cfg Config, deps Deps, start Start) *Batcher {
+	label := strconv.Itoa(start.Partition)
+	b := &Batcher{
+		cfg: cfg, deps: deps, start: start, position: start.Position,
+		queue:   make(chan wire.Event, queueEvents),
+		room:    semaphore.NewWeighted(cfg.QueueBytes),
+		events:  deps.Metrics.queuedEvents.WithLabelValues(label),
+		bytes:   deps.Metrics.queuedBytes.WithLabelValues(label),
+		reached: deps.Metrics.position.WithLabelValues(label),
+	}
+	b.events.Set(0)
+	b.bytes.Set(0)
+	b.reached.Set(float64(start.Position))
+	b.enter(Idle, nil)
+	return b
+}
+
+// Add hands over the next event of the log. It blocks while the queue is full, until ctx ends; an event for which it returns an error
+// was not taken, and is still in the log. Its ctx must end when Run returns, and it must not be called after Close.
+func (b *Batcher) Add(ctx context.Context, ev wire.Event) error {
+	if err := b.room.Acquire(ctx, b.weight(&ev)); err != nil {
+		return context.Cause(ctx)
+	}
+	b.queued.Add(1) // before Run can see it: it is Run that counts down
+	b.events.Inc()
+	b.bytes.Add(float64(ev.Size))
+	select {
+	case b.queue <- ev:
+		return nil
+	case <-ctx.Done():
+		b.release([]wire.Event{ev})
+		return context.Cause(ctx)
+	}
+}
+
+// Close says that no event will be added any more: Run commits what is queued and returns nil.
+func (b *Batcher) Close() { close(b.queue) }
+
+// Queued is how many events were added and are not committed.
+func (b *Batcher) Queued() int { return int(b.queued.Load()) }
+
+// Oldest is when the oldest event that was added and is not committed was logged; the zero time when there is none.
+func (b *Batcher) Oldest() time.Time {
+	if ns := b.oldest.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
+
+// weight is what an event takes of the queue's room; one larger than the queue takes all of it. A plain body is held once, as the
+// states are parts of it; a compressed one is held beside what it decompressed to.
+func (b *Batcher) weight(ev *wire.Event) int64 {
+	held := ev.Size + eventOverhead
+	if ev.Message.Header.Get(wire.HeaderEncoding) != "" {
+		held += len(ev.Message.Body)
+	}
+	return min(int64(held), b.cfg.QueueBytes)
+}
+
+// release gives back what events took.
+func (b *Batcher) release(events []wire.Event) {
+	var weight, size int64
+	for i := range events {
+		weight += b.weight(&events[i])
+		size += int64(events[i].Size)
+	}
+	b.room.Release(weight)
+	b.queued.Add(-int64(len(events)))
+	b.events.Sub(float64(len(events)))
+	b.bytes.Sub(float64(size))
+}

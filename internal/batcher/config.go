@@ -1,0 +1,64 @@
+package batcher
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config says how large a batch may grow and how patiently it is retried. The zero value of a field means its default.
+type Config struct {
+	// MaxRows bounds a batch's rows. Default 1000: beyond it a multi-row insert gains nothing. An event with more rows goes alone.
+	MaxRows int
+	// MaxBytes bounds a batch's bytes. Default 4 MiB, a quarter of MariaDB's max_allowed_packet. A larger event goes alone.
+	MaxBytes int
+	// QueueBytes bounds the events held in memory, the batch being committed included; Add blocks above it. Default
+	// 16 MiB: one batch in flight, one filling, and as much again for bursts. A larger single event is let in alone.
+	QueueBytes int64
+	// RetryMin and RetryMax are the first and the longest pause between two attempts; the pause doubles. Defaults 50 ms and 5 s.
+	RetryMin, RetryMax time.Duration
+	// Jitter is the random part of a pause, from 0 (none) to 1. Default 0.5; negative means none.
+	Jitter float64
+	// AttemptTimeout bounds one attempt to commit or to keep a dead letter. Default 30 s.
+	AttemptTimeout time.Duration
+}
+
+// WithDefaults returns c with every zero field set to its default.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.MaxRows, 1000)
+	setDefault(&c.MaxBytes, 4<<20)
+	setDefault(&c.QueueBytes, 16<<20)
+	setDefault(&c.RetryMin, 50*time.Millisecond)
+	setDefault(&c.RetryMax, 5*time.Second)
+	setDefault(&c.Jitter, 0.5)
+	setDefault(&c.AttemptTimeout, 30*time.Second)
+	if c.Jitter < 0 {
+		c.Jitter = 0
+	}
+	return c
+}
+
+// Validate reports everything that is wrong with c, which must have its defaults.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(ok bool, field string, value any, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("batcher config %s: %s (got %v)", field, want, value))
+		}
+	}
+	bad(c.MaxRows > 0, "MaxRows", c.MaxRows, "must be positive")
+	bad(c.MaxBytes > 0, "MaxBytes", c.MaxBytes, "must be positive")
+	bad(c.QueueBytes >= int64(c.MaxBytes), "QueueBytes", c.QueueBytes, "must be at least MaxBytes, or no batch could fill")
+	bad(c.RetryMin > 0, "RetryMin", c.RetryMin, "must be positive")
+	bad(c.RetryMax >= c.RetryMin, "RetryMax", c.RetryMax, "must be at least RetryMin")
+	bad(c.Jitter <= 1, "Jitter", c.Jitter, "must be at most 1")
+	bad(c.AttemptTimeout > 0, "AttemptTimeout", c.AttemptTimeout, "must be positive")
+	return errors.Join(errs...)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

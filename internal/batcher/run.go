@@ -1,0 +1,280 @@
+package batcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// Run commits what is added until Close was called and the queue is empty (nil), ctx ends (its cause), or the term is over (an *[Error]
+// of class [Lost] or [Moved]). What is then left in the queue was not written, and is still in the log.
+func (b *Batcher) Run(ctx context.Context) error {
+	for {
+		first, ok, err := b.next(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		b.oldest.Store(first.Message.Logged.UnixNano())
+		if err := b.take(ctx, first); err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for an event; ok is false when there will be none.
+func (b *Batcher) next(ctx context.Context) (ev wire.Event, ok bool, err error) {
+	if b.carry != nil {
+		ev, b.carry = *b.carry, nil
+		return ev, true, nil
+	}
+	select {
+	case ev, ok = <-b.queue:
+		return ev, ok, nil
+	default:
+	}
+	b.oldest.Store(0)
+	b.enter(Idle, nil)
+	select {
+	case ev, ok = <-b.queue:
+		return ev, ok, nil
+	case <-ctx.Done():
+		return ev, false, context.Cause(ctx)
+	}
+}
+
+// take commits a batch that begins with first.
+func (b *Batcher) take(ctx context.Context, first wire.Event) error {
+	b.enter(Committing, nil)
+	begin := time.Now()
+	if err := b.pass(ctx); err != nil {
+		return err
+	}
+	batch, poison := b.gather(first)
+	if len(poison) == 0 {
+		err := b.attempt(ctx, batch)
+		b.leave()
+		return b.settle(ctx, batch, begin, err)
+	}
+	b.leave() // a dead letter can be long in coming; the other partitions' commits go on
+	if err := b.bury(ctx, poison); err != nil {
+		return err
+	}
+	return b.commit(ctx, batch, begin)
+}
+
+// gather fills a batch with first and what is queued behind it, as far as the bounds go.
+func (b *Batcher) gather(first wire.Event) (batch *Batch, poison []wire.Event) {
+	batch = &Batch{Partition: b.start.Partition, Epoch: b.start.Epoch, After: b.position}
+	add := func(ev wire.Event) {
+		batch.Events = append(batch.Events, ev)
+		batch.Rows += len(ev.Ops)
+		batch.Bytes += ev.Size
+		if ev.Poison != nil {
+			poison = append(poison, ev)
+		}
+	}
+	add(first)
+	for {
+		select {
+		case ev, ok := <-b.queue:
+			if !ok {
+				return batch, poison
+			}
+			if batch.Rows+len(ev.Ops) > b.cfg.MaxRows || batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
+				b.carry = &ev
+				return batch, poison
+			}
+			add(ev)
+		default:
+			return batch, poison
+		}
+	}
+}
+
+// commit commits a batch whose poison has its dead letters, whatever it takes.
+func (b *Batcher) commit(ctx context.Context, batch *Batch, begin time.Time) error {
+	if err := b.pass(ctx); err != nil {
+		return err
+	}
+	err := b.attempt(ctx, batch)
+	b.leave()
+	return b.settle(ctx, batch, begin, err)
+}
+
+// settle does what the outcome of the first attempt asks for, until the batch is committed or the term is over.
+func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err error) error {
+	retry := b.retries()
+	for err != nil {
+		e := classify(err)
+		switch {
+		case context.Cause(ctx) != nil:
+			return fmt.Errorf("commit batch of %d events: %w", len(batch.Events), context.Cause(ctx))
+		case e.Class == Lost || e.Class == Moved:
+			return fmt.Errorf("commit batch of %d events: %w", len(batch.Events), e)
+		case e.Class == Never && len(batch.Events) > 1:
+			return b.split(ctx, batch, begin)
+		case e.Class == Never && batch.Rows > 0:
+			return b.condemn(ctx, batch, begin, e)
+		}
+		// Again and Operator. Never without a row is the database refusing the position itself: nobody's event is at fault.
+		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
+			return err
+		}
+		if err := b.pass(ctx); err != nil {
+			return err
+		}
+		err = b.attempt(ctx, batch)
+		b.leave()
+	}
+	b.committed(batch, begin)
+	return nil
+}
+
+// split commits the two halves of a batch that the database refused, one after the other. The event at fault is found in log₂ steps,
+// and all others commit.
+func (b *Batcher) split(ctx context.Context, batch *Batch, begin time.Time) error {
+	b.deps.Metrics.splits.Inc()
+	half := len(batch.Events) / 2
+	for _, events := range [][]wire.Event{batch.Events[:half], batch.Events[half:]} {
+		part := &Batch{Partition: batch.Partition, Epoch: batch.Epoch, After: b.position, Events: events}
+		for i := range events {
+			part.Rows += len(events[i].Ops)
+			part.Bytes += events[i].Size
+		}
+		if err := b.commit(ctx, part, begin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// condemn makes poison of the only event of a batch that the database refuses for good, and moves the position past it.
+func (b *Batcher) condemn(ctx context.Context, batch *Batch, begin time.Time, e *Error) error {
+	ev := batch.Events[0]
+	ev.Ops = nil
+	ev.Poison = &wire.Poison{Code: wire.CodeDatabase, Reason: e.Error(), ErrorNumber: e.Number}
+	if err := b.bury(ctx, []wire.Event{ev}); err != nil {
+		return err
+	}
+	return b.commit(ctx, &Batch{
+		Partition: batch.Partition, Epoch: batch.Epoch, After: batch.After, Events: []wire.Event{ev}, Bytes: ev.Size,
+	}, begin)
+}
+
+// bury keeps dead letters of poison, for as long as it takes: the position must not pass an event that is kept nowhere.
+func (b *Batcher) bury(ctx context.Context, poison []wire.Event) error {
+	retry := b.retries()
+	for {
+		err := b.timed(ctx, "keep dead letters", func(ctx context.Context) error { return b.deps.DeadLetters.Put(ctx, poison) })
+		if err == nil {
+			break
+		}
+		if context.Cause(ctx) != nil {
+			return fmt.Errorf("keep %d dead letters: %w", len(poison), context.Cause(ctx))
+		}
+		e := &Error{Class: Operator, Err: fmt.Errorf("keep %d dead letters: %w", len(poison), err), Hint: "the dead-letter stream must take them before their partition can go on"}
+		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
+			return err
+		}
+	}
+	for i := range poison {
+		b.deps.Metrics.deadLetters.WithLabelValues(poison[i].Poison.Code).Inc()
+		b.deps.Log.Warn("event kept as a dead letter",
+			zap.Int("partition", b.start.Partition), zap.Uint64("sequence", poison[i].Message.Sequence),
+			zap.String("subject", poison[i].Message.Subject), zap.String("code", poison[i].Poison.Code), zap.String("reason", poison[i].Poison.Reason))
+	}
+	return nil
+}
+
+// committed is the bookkeeping of a batch that is in the database.
+func (b *Batcher) committed(batch *Batch, begin time.Time) {
+	m := b.deps.Metrics
+	m.commitSeconds.Observe(time.Since(begin).Seconds())
+	m.batchRows.Observe(float64(batch.Rows))
+	m.batchBytes.Observe(float64(batch.Bytes))
+	m.committedEvents.Add(float64(len(batch.Events)))
+	m.committedRows.Add(float64(batch.Rows))
+	done := Committed{Partition: b.start.Partition, From: batch.After, To: batch.Last()}
+	for i := range batch.Events {
+		if batch.Events[i].Poison != nil {
+			done.Poison = append(done.Poison, batch.Events[i])
+		}
+	}
+	b.position = done.To
+	b.reached.Set(float64(done.To))
+	b.release(batch.Events)
+	if b.deps.OnCommit != nil {
+		b.deps.OnCommit(done)
+	}
+}
+
+// attempt tries once to commit.
+func (b *Batcher) attempt(ctx context.Context, batch *Batch) error {
+	b.enter(Committing, nil)
+	return b.timed(ctx, "commit", func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
+}
+
+// timed runs one attempt within AttemptTimeout, whose end has a name of its own.
+func (b *Batcher) timed(ctx context.Context, what string, f func(context.Context) error) error {
+	limit := fmt.Errorf("%s timed out after %s", what, b.cfg.AttemptTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.AttemptTimeout, limit)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), limit) {
+		return errors.Join(limit, err)
+	}
+	return err
+}
+
+// wait pauses before the next attempt.
+func (b *Batcher) wait(ctx context.Context, pause time.Duration, e *Error) error {
+	b.enter(Waiting, e)
+	b.deps.Metrics.retries.WithLabelValues(e.Class.String()).Inc()
+	b.deps.Log.Warn("attempt failed, trying again", zap.Int("partition", b.start.Partition), zap.Stringer("class", e.Class),
+		zap.Uint16("error_number", e.Number), zap.Duration("pause", pause), zap.String("hint", e.Hint), zap.NamedError("err", e.Err))
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait to try again: %w", context.Cause(ctx))
+	}
+}
+
+// retries is the sequence of pauses of one batch. It never ends: an outage is not poison.
+func (b *Batcher) retries() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(b.cfg.RetryMin), backoff.WithMaxInterval(b.cfg.RetryMax), backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(b.cfg.Jitter), backoff.WithMaxElapsedTime(0))
+}
+
+// pass takes a place at the gate, leave gives it back.
+func (b *Batcher) pass(ctx context.Context) error {
+	if b.deps.Gate == nil {
+		return nil
+	}
+	if err := b.deps.Gate.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait at the gate: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func (b *Batcher) leave() {
+	if b.deps.Gate != nil {
+		b.deps.Gate.Release(1)
+	}
+}
+
+// classify is the store's word on err; an error it did not classify passes by itself.
+func classify(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Class: Again, Err: err}
+}

@@ -1,0 +1,201 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/batcher"
+)
+
+// Config says how partitions are held and kept short. The zero value of a field means its default, but for ReplayWindow.
+type Config struct {
+	// Partitions is how many the stream has. It has no default.
+	Partitions int
+	// Lease is for how long a lease runs: what a partition waits for after its owner died without releasing it. It is renewed
+	// three times as often. Default 10 s.
+	Lease time.Duration
+	// ReplayWindow is how long committed events stay in the log. Zero trims them as soon as they are committed.
+	ReplayWindow time.Duration
+	// TrimEvery is the pause between two trims. Default 1 min.
+	TrimEvery time.Duration
+}
+
+// WithDefaults returns c with every zero field that has a default set to it.
+func (c Config) WithDefaults() Config {
+	if c.Lease == 0 {
+		c.Lease = 10 * time.Second
+	}
+	if c.TrimEvery == 0 {
+		c.TrimEvery = time.Minute
+	}
+	return c
+}
+
+// Deps are what the set works with.
+type Deps struct {
+	Leases Leases
+	Log    Log
+	// Batcher is how the batcher of each term is made.
+	Batcher func(batcher.Start) *batcher.Batcher
+	Logger  *zap.Logger
+}
+
+// The reasons why a term's work is cut short; they travel as cancel causes.
+var (
+	errStopping = errors.New("replica is stopping")
+	errHardStop = errors.New("drain ran out of time")
+	errLost     = errors.New("lease was lost")
+)
+
+// Set applies the partitions that this replica owns. It keeps I3 only as far as it does not try to write in vain: what really keeps it
+// is the fence inside each commit.
+//
+// Stopping has three phases: intake stops (nothing more is read), what was read is committed and the leases are released, and,
+// when the context given to Stop ends, what is still under way is cancelled. Nothing is lost by the last: it is still in the log.
+type Set struct {
+	cfg     Config
+	deps    Deps
+	workers []*worker
+
+	wg     sync.WaitGroup
+	intake context.Context //nolint:containedctx // the life of the readers, from Start to Stop: there is no call it could come with.
+	hard   context.Context //nolint:containedctx // the life of everything else.
+	stop   context.CancelCauseFunc
+	kill   context.CancelCauseFunc
+	aux    context.CancelCauseFunc // ends the renewer and the trimmer, after the workers
+
+	auxWG sync.WaitGroup
+	once  sync.Once
+}
+
+// New prepares a set; nothing runs until Start.
+func New(cfg Config, deps Deps) *Set {
+	s := &Set{cfg: cfg.WithDefaults(), deps: deps}
+	for p := range cfg.Partitions {
+		s.workers = append(s.workers, newWorker(s.cfg, deps, p))
+	}
+	return s
+}
+
+// Start begins to acquire, read and apply partitions and returns at once: a database or a log that is away is waited for. ctx only
+// carries values: the set runs until Stop.
+func (s *Set) Start(ctx context.Context) error {
+	if s.stop != nil {
+		return errors.New("start partitions: already started")
+	}
+	base := context.WithoutCancel(ctx)
+	s.hard, s.kill = context.WithCancelCause(base)
+	s.intake, s.stop = context.WithCancelCause(s.hard)
+	var aux context.Context
+	aux, s.aux = context.WithCancelCause(base)
+	for _, w := range s.workers {
+		s.wg.Go(func() { w.run(s.intake, s.hard) })
+	}
+	s.auxWG.Go(func() { s.every(aux, s.cfg.Lease/3, s.renew) })
+	s.auxWG.Go(func() { s.every(aux, s.cfg.TrimEvery, s.trim) })
+	return nil
+}
+
+// Stop stops intake, commits what was read, releases the leases and waits for all of it. When ctx ends before, what is under way is
+// cancelled, and Stop returns an error that counts the events that were read and not committed; they are still in the log. It may
+// be called before Start, and more than once.
+func (s *Set) Stop(ctx context.Context) error {
+	if s.stop == nil {
+		return nil
+	}
+	s.stop(errStopping)
+	stopped := make(chan struct{})
+	go func() { // ends with the workers, which end with hard at the latest
+		s.wg.Wait()
+		close(stopped)
+	}()
+	var err error
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		unfinished := 0
+		for _, w := range s.workers {
+			unfinished += w.status().Queued
+		}
+		s.kill(errHardStop)
+		<-stopped
+		if unfinished > 0 {
+			err = fmt.Errorf("drain partitions: %d events were read and not committed, and are still in the log: %w", unfinished, context.Cause(ctx))
+		}
+	}
+	s.once.Do(func() {
+		s.aux(errStopping)
+		s.auxWG.Wait()
+		s.kill(errStopping)
+	})
+	return err
+}
+
+// Status is what each partition is doing, by its number.
+func (s *Set) Status() []Status {
+	out := make([]Status, len(s.workers))
+	for i, w := range s.workers {
+		out[i] = w.status()
+	}
+	return out
+}
+
+// every calls f again and again, a pause after each, until ctx ends.
+func (s *Set) every(ctx context.Context, pause time.Duration, f func(context.Context)) {
+	for {
+		select {
+		case <-time.After(pause):
+			f(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// renew extends the leases of all terms, and ends those that are no longer ours.
+func (s *Set) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/3)
+	defer cancel()
+	var terms []Term
+	for _, w := range s.workers {
+		if t, ok := w.term(); ok {
+			terms = append(terms, t)
+		}
+	}
+	if len(terms) == 0 {
+		return
+	}
+	lost, err := s.deps.Leases.Renew(ctx, terms)
+	if err != nil {
+		// Nothing is known. Whoever takes a lease that ran out fences our commits.
+		s.deps.Logger.Warn("leases were not renewed", zap.Int("leases", len(terms)), zap.Error(err))
+		return
+	}
+	for _, t := range lost {
+		s.workers[t.Partition].lose(t)
+	}
+}
+
+// trim shortens the owned partitions.
+func (s *Set) trim(ctx context.Context) {
+	before := time.Now().Add(-s.cfg.ReplayWindow)
+	for _, w := range s.workers {
+		if _, ok := w.term(); !ok {
+			continue
+		}
+		// The position is read from the database for each trim: what is remembered may be of a database since restored.
+		pos, err := s.deps.Leases.Position(ctx, w.partition)
+		if err == nil && pos > 0 {
+			err = s.deps.Log.Trim(ctx, w.partition, pos, before)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.deps.Logger.Warn("log was not trimmed", zap.Int("partition", w.partition), zap.Error(err),
+				zap.String("hint", "committed events stay in the log until it is; a full log refuses new ones"))
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package readpath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/persistd/persistd/internal/position"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// ErrNamespace is returned for a namespace that this daemon does not keep.
+var ErrNamespace = errors.New("unknown namespace")
+
+// Letters finds dead letters.
+type Letters interface {
+	// DeadLetter returns why the event at seq was not applied, or nil when there is no dead letter of it. It sees every letter
+	// that was kept before the call.
+	DeadLetter(ctx context.Context, partition int, seq uint64) (*wire.Poison, error)
+}
+
+// Reader answers reads. Its methods may be called from any goroutine, on any replica.
+type Reader struct {
+	// Rows, Tail and Letters are where the data is.
+	Rows    Rows
+	Tail    Tail
+	Letters Letters
+	// Positions is told of the positions that reads find, and gives the lower bounds.
+	Positions *position.Tracker
+	// Partitions is how many the stream has.
+	Partitions int
+	// Namespace is the only one that is kept.
+	Namespace string
+	// Recheck is how long Committed relies on announcements before it asks the database. Default 500 ms.
+	Recheck time.Duration
+}
+
+// restarts bounds how often one read begins anew because the position went back: more than one restore within a read is not an
+// operator's doing.
+const restarts = 5
+
+// LoadLatest returns the run's step with the highest number, with every write in it that was acknowledged before the call (I6), or
+// nil when the run has none.
+func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step, error) {
+	if err := r.check(namespace, runID); err != nil {
+		return nil, err
+	}
+	p := wire.Partition(namespace, runID, r.Partitions)
+	for range restarts {
+		bound := r.Positions.Bound(p)
+		tail, err := r.Tail.Tail(ctx, p, namespace, runID, bound)
+		if err != nil {
+			return nil, fmt.Errorf("read tail: %w", err)
+		}
+		row, pos, err := r.Rows.Latest(ctx, p, runID)
+		if err != nil {
+			return nil, fmt.Errorf("read row: %w", err)
+		}
+		if pos < bound {
+			r.Positions.Found(p, pos)
+			continue
+		}
+		return latest(row, tail, pos), nil
+	}
+	return nil, fmt.Errorf("read run: the position of partition %d went back %d times", p, restarts)
+}
+
+// latest is the later of row and the writes of tail after position: the highest step, and of one step the later write, which is
+// tail's, as row was written at or below position.
+func latest(row *Step, tail []wire.Event, position uint64) *Step {
+	best := row
+	for i := range tail {
+		ev := &tail[i]
+		if ev.Message.Sequence <= position || ev.Poison != nil {
+			continue
+		}
+		for j := range ev.Ops {
+			if op := &ev.Ops[j]; best == nil || op.Step >= best.Step {
+				best = &Step{Step: op.Step, NodeID: op.NodeID, State: op.State, Sequence: ev.Message.Sequence, Logged: ev.Message.Logged}
+			}
+		}
+	}
+	return best
+}
+
+// Committed blocks until the event at seq, of the run, is in MySQL or has become a dead letter (then it returns why), or ctx ends.
+func (r *Reader) Committed(ctx context.Context, namespace, runID string, seq uint64) (*wire.Poison, error) {
+	if err := r.check(namespace, runID); err != nil {
+		return nil, err
+	}
+	p := wire.Partition(namespace, runID, r.Partitions)
+	recheck := r.Recheck
+	if recheck == 0 {
+		recheck = 500 * time.Millisecond
+	}
+	for {
+		// Announcements can be lost, so one period without any is followed by a look at the database.
+		out, err := r.waitFor(ctx, p, seq, recheck)
+		switch {
+		case err == nil && out.Known:
+			return out.Rejected, nil
+		case err == nil:
+			return r.outcome(ctx, p, seq)
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		}
+		pos, err := r.Rows.Position(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("read position: %w", err)
+		}
+		r.Positions.Found(p, pos)
+	}
+}
+
+func (r *Reader) waitFor(ctx context.Context, p int, seq uint64, limit time.Duration) (position.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return r.Positions.Wait(ctx, p, seq)
+}
+
+// outcome is what became of an event that the position has passed without anybody telling how.
+func (r *Reader) outcome(ctx context.Context, p int, seq uint64) (*wire.Poison, error) {
+	why, err := r.Letters.DeadLetter(ctx, p, seq)
+	if err != nil {
+		return nil, fmt.Errorf("look for dead letter: %w", err)
+	}
+	return why, nil
+}
+
+func (r *Reader) check(namespace, runID string) error {
+	if namespace != r.Namespace {
+		return fmt.Errorf("%w %q", ErrNamespace, namespace)
+	}
+	return wire.CheckID(runID)
+}

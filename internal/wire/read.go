@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Verbs of the read path, for [Subjects.Read].
+const (
+	VerbLatest    = "latest"
+	VerbCommitted = "committed"
+)
+
+// HeaderAccept in a request names the encodings that the reply may have: "zstd".
+const HeaderAccept = "Accept-Encoding"
+
+// Headers and codes of a reply that is an error; the headers are those of every NATS service.
+const (
+	HeaderErrorCode = "Nats-Service-Error-Code"
+	HeaderError     = "Nats-Service-Error"
+
+	StatusBadRequest  = "400" // the request cannot be understood, or its id cannot exist
+	StatusNotFound    = "404" // the namespace is not kept here (a run that does not exist is no error)
+	StatusTooLarge    = "413" // the reply exceeds the server's max_payload
+	StatusBusy        = "429" // too many requests wait; ask again
+	StatusUnavailable = "503" // MySQL or the log is away; ask again
+)
+
+// LatestRequest asks for a run's step with the highest number.
+type LatestRequest struct {
+	RunID string `json:"run_id"`
+}
+
+// LatestReply answers a [LatestRequest]. Its JSON is made by [AppendLatest] and read by [ParseLatest], which leave the state alone.
+type LatestReply struct {
+	Found    bool      `json:"found"`
+	RunID    string    `json:"run_id,omitempty"`
+	Step     int32     `json:"step"`
+	NodeID   string    `json:"node_id"`
+	Sequence uint64    `json:"sequence"`
+	LoggedAt time.Time `json:"logged_at"`
+	State    []byte    `json:"-"`
+}
+
+// AppendLatest appends the JSON of r to dst.
+func AppendLatest(dst []byte, r LatestReply) ([]byte, error) {
+	if !r.Found {
+		return append(dst, `{"found":false}`...), nil
+	}
+	head, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode reply: %w", err)
+	}
+	dst = append(dst, head[:len(head)-1]...)
+	dst = append(dst, `,"state":`...)
+	dst = append(dst, r.State...)
+	return append(dst, '}'), nil
+}
+
+// ParseLatest reads what AppendLatest wrote; State is a part of src.
+func ParseLatest(src []byte) (LatestReply, error) {
+	var reply LatestReply
+	r := acquireReader(src)
+	defer r.free()
+	err := r.object(func(name string, value []byte) (err error) {
+		switch name {
+		case "found":
+			err = json.Unmarshal(value, &reply.Found)
+		case "run_id":
+			err = json.Unmarshal(value, &reply.RunID)
+		case "step":
+			err = json.Unmarshal(value, &reply.Step)
+		case "node_id":
+			err = json.Unmarshal(value, &reply.NodeID)
+		case "sequence":
+			err = json.Unmarshal(value, &reply.Sequence)
+		case "logged_at":
+			err = json.Unmarshal(value, &reply.LoggedAt)
+		case "state":
+			reply.State = value
+		default: // of a later version
+		}
+		return err
+	})
+	if err != nil {
+		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
+	}
+	return reply, nil
+}
+
+// CommittedRequest asks to be answered when an event is in MySQL.
+type CommittedRequest struct {
+	RunID string `json:"run_id"`
+	// Stream is the stream that acknowledged the event; empty means whichever the daemon reads.
+	Stream string `json:"stream,omitempty"`
+	// Sequence is the log sequence that the acknowledgement gave.
+	Sequence uint64 `json:"sequence"`
+	// WaitMS is how long the reply may take, in milliseconds: at most [MaxCommittedWait].
+	WaitMS int64 `json:"wait_ms"`
+}
+
+// MaxCommittedWait bounds how long one request for committed is held; a longer wait asks again.
+const MaxCommittedWait = 5 * time.Second
+
+// CommittedReply answers a [CommittedRequest]: committed, rejected, or neither yet.
+type CommittedReply struct {
+	Committed bool       `json:"committed"`
+	Rejected  *Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is why an event became a dead letter.
+type Rejection struct {
+	Code        string `json:"code"`
+	Reason      string `json:"reason"`
+	ErrorNumber uint16 `json:"error_number,omitempty"`
+}
+
+// Announcement is what the owner of a partition says after a commit. It is a hint: it may be late or lost.
+type Announcement struct {
+	// Stream and Created tell which log, so that a stream made again under its old name is not taken for the old one.
+	Stream    string    `json:"stream"`
+	Created   time.Time `json:"created"`
+	Partition int       `json:"partition"`
+	// From and Position are the positions before and after the commit.
+	From     uint64 `json:"from"`
+	Position uint64 `json:"position"`
+	// Rejected are the events between them that became dead letters, by sequence.
+	Rejected map[uint64]Rejection `json:"rejected,omitempty"`
+}
+
+// Status is what a replica says of itself.
+type Status struct {
+	Instance   string            `json:"instance"`
+	Version    string            `json:"version"`
+	StartedAt  time.Time         `json:"started_at"`
+	Ready      bool              `json:"ready"`
+	NotReady   []string          `json:"not_ready,omitempty"`
+	Stream     string            `json:"stream"`
+	Created    time.Time         `json:"stream_created"`
+	LastSeq    uint64            `json:"last_sequence"`
+	LogBytes   uint64            `json:"log_bytes"`
+	MaxBytes   int64             `json:"log_max_bytes"`
+	DeadLetter uint64            `json:"dead_letters"`
+	Partitions []PartitionStatus `json:"partitions"`
+}
+
+// PartitionStatus is one partition as its row in MySQL and, on its owner, the replica's memory have it.
+type PartitionStatus struct {
+	Partition int    `json:"partition"`
+	Owner     string `json:"owner"`
+	Epoch     uint64 `json:"epoch"`
+	Position  uint64 `json:"position"`
+	// The rest is known to the owner only.
+
+	State      string  `json:"state,omitempty"`
+	Phase      string  `json:"phase,omitempty"`
+	Since      string  `json:"since,omitempty"`
+	LagEvents  int64   `json:"lag_events"`
+	LagSeconds float64 `json:"lag_seconds"`
+	Error      string  `json:"error,omitempty"`
+}
