@@ -1,0 +1,22 @@
+package service
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	requests    *prometheus.HistogramVec
+	unannounced prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "persistd", Name: "request_duration_seconds", Help: "Time to answer a request on NATS, by verb and result; committed includes its wait.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 17),
+		}, []string{"verb", "result"}),
+		unannounced: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "persistd", Name: "announcements_dropped_total", Help: "Positions that could not be announced because NATS was away; who waits for them asks the database.",
+		}),
+	}
+	reg.MustRegister(m.requests, m.unannounced)
+	return m
+}

@@ -1,0 +1,201 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/persistd/persistd/internal/position"
+	"github.com/persistd/persistd/internal/readpath"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// Config says who answers and how much at a time. The zero value of a number means its default.
+type Config struct {
+	Subjects wire.Subjects
+	// Version is the daemon's, as semantic versioning has it: the service's discovery insists.
+	Version string
+	// Stream and Created tell which log the announcements that count are about.
+	Stream  string
+	Created time.Time
+	// Reads bounds the reads answered at one time; further ones wait their turn. Default 64.
+	Reads int64
+	// Waits bounds the requests held until a commit; a further one is told to ask again. Default 16384, about 16 MiB.
+	Waits int64
+	// ReadTimeout bounds one read. Default 10 s.
+	ReadTimeout time.Duration
+}
+
+// Service answers on NATS from Start to Stop.
+type Service struct {
+	cfg     Config
+	nc      *nats.Conn
+	reader  *readpath.Reader
+	tracker *position.Tracker
+	status  func(context.Context) wire.Status
+	metrics *metrics
+	log     *zap.Logger
+
+	reads, waits *semaphore.Weighted
+	wg           sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	svc     micro.Service
+	sub     *nats.Subscription
+	release context.CancelCauseFunc // ends the waits for commits
+	cancel  context.CancelFunc      // ends everything
+	stopped bool                    // no request is taken any more: wg only counts down
+}
+
+// New prepares the service; status is asked for each request of the replica's status.
+func New(cfg Config, nc *nats.Conn, reader *readpath.Reader, tracker *position.Tracker, status func(context.Context) wire.Status,
+	reg prometheus.Registerer, log *zap.Logger,
+) *Service {
+	if cfg.Reads == 0 {
+		cfg.Reads = 64
+	}
+	if cfg.Waits == 0 {
+		cfg.Waits = 16384
+	}
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = 10 * time.Second
+	}
+	return &Service{
+		cfg: cfg, nc: nc, reader: reader, tracker: tracker, status: status, metrics: newMetrics(reg), log: log,
+		reads: semaphore.NewWeighted(cfg.Reads), waits: semaphore.NewWeighted(cfg.Waits),
+	}
+}
+
+// Start begins to answer. When it returns nil, the server knows of the subscriptions.
+func (s *Service) Start(ctx context.Context) error {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	held, release := context.WithCancelCause(life)
+	svc, err := micro.AddService(s.nc, micro.Config{
+		Name: "persistd", Version: s.cfg.Version, Description: "persistd: reads with every acknowledged write",
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
+			s.log.Warn("service request failed", zap.String("subject", e.Subject), zap.String("reason", e.Description))
+		},
+	})
+	if err != nil {
+		release(err)
+		cancel()
+		return fmt.Errorf("start service: %w", err)
+	}
+	s.mu.Lock()
+	s.svc, s.release, s.cancel = svc, release, cancel
+	s.mu.Unlock()
+	if err := errors.Join(s.listen(svc, life, held), s.nc.FlushWithContext(ctx)); err != nil {
+		return errors.Join(fmt.Errorf("start service: %w", err), s.Stop(ctx))
+	}
+	return nil
+}
+
+func (s *Service) listen(svc micro.Service, life, held context.Context) error {
+	sub, err := s.nc.Subscribe(s.cfg.Subjects.Positions(), s.heard)
+	if err != nil {
+		return fmt.Errorf("subscribe to positions: %w", err)
+	}
+	s.mu.Lock()
+	s.sub = sub
+	s.mu.Unlock()
+	return errors.Join(
+		svc.AddEndpoint(wire.VerbLatest, micro.HandlerFunc(func(r micro.Request) { s.spawn(life, r, s.latest) }),
+			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbLatest))),
+		svc.AddEndpoint(wire.VerbCommitted, micro.HandlerFunc(func(r micro.Request) { s.spawnWait(held, r) }),
+			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbCommitted))),
+		svc.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { s.spawn(life, r, s.answerStatus) }),
+			micro.WithEndpointSubject(s.cfg.Subjects.Status()), micro.WithEndpointQueueGroupDisabled()),
+	)
+}
+
+// errStopping is what the requests get that this replica will not answer; another one will.
+var errStopping = &fault{wire.StatusUnavailable, errors.New("replica is stopping")}
+
+// Stop takes no more requests and answers those it has: reads with what they ask for, waits for a commit with word to ask another
+// replica. When ctx ends before, reads are cancelled. It may be called before Start, and more than once.
+func (s *Service) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	svc, sub, release, cancel := s.svc, s.sub, s.release, s.cancel
+	s.svc, s.sub, s.stopped = nil, nil, true
+	s.mu.Unlock()
+	if svc == nil {
+		return nil
+	}
+	var err error
+	if sub != nil {
+		err = ignoreClosed(sub.Unsubscribe())
+	}
+	err = errors.Join(err, svc.Stop())
+	release(errStopping)
+	defer context.AfterFunc(ctx, cancel)()
+	s.wg.Wait() // bounded: every request ends with ctx or with its own timeout
+	cancel()
+	if err != nil {
+		return fmt.Errorf("stop service: %w", err)
+	}
+	return nil
+}
+
+// enter counts a request in, unless the service is stopping.
+func (s *Service) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.wg.Add(1)
+	}
+	return !s.stopped
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription) {
+		return nil
+	}
+	return err
+}
+
+// Announce tells the other replicas of a commit of this one. It does not block and cannot fail: an announcement is a hint.
+func (s *Service) Announce(c position.Commit) {
+	a := wire.Announcement{Stream: s.cfg.Stream, Created: s.cfg.Created, Partition: c.Partition, From: c.From, Position: c.To}
+	for seq, p := range c.Rejected {
+		if a.Rejected == nil {
+			a.Rejected = map[uint64]wire.Rejection{}
+		}
+		a.Rejected[seq] = wire.Rejection{Code: p.Code, Reason: p.Reason, ErrorNumber: p.ErrorNumber}
+	}
+	body, err := json.Marshal(a)
+	if err == nil {
+		err = s.nc.Publish(s.cfg.Subjects.Position(c.Partition), body)
+	}
+	if err != nil {
+		s.metrics.unannounced.Inc()
+	}
+}
+
+// heard takes an announcement, its own ones included.
+func (s *Service) heard(m *nats.Msg) {
+	var a wire.Announcement
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		s.log.Warn("announcement is not understood", zap.String("subject", m.Subject), zap.Error(err))
+		return
+	}
+	if a.Stream != s.cfg.Stream || !a.Created.Equal(s.cfg.Created) || a.Partition < 0 || a.Partition >= s.reader.Partitions {
+		return // of another log
+	}
+	c := position.Commit{Partition: a.Partition, From: a.From, To: a.Position}
+	for seq, r := range a.Rejected {
+		if c.Rejected == nil {
+			c.Rejected = map[uint64]wire.Poison{}
+		}
+		c.Rejected[seq] = wire.Poison{Code: r.Code, Reason: r.Reason, ErrorNumber: r.ErrorNumber}
+	}
+	s.tracker.Advance(c)
+}
