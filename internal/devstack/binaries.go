@@ -19,9 +19,14 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("find %s: not installed; run `%s`", e.Program, e.Install)
 }
 
-// findMariaDB looks in PATH and in the sbin folders that a user's PATH often lacks.
+// findMariaDB looks at $PERSISTD_MARIADBD, or else in PATH and in the sbin folders that
+// a user's PATH often lacks.
 func findMariaDB() (string, error) {
-	for _, name := range []string{"mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd", "/usr/libexec/mariadbd"} {
+	names := []string{"mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd", "/usr/libexec/mariadbd"}
+	if path := os.Getenv("PERSISTD_MARIADBD"); path != "" {
+		names = []string{path}
+	}
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}

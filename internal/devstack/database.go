@@ -187,6 +187,9 @@ func (d *Database) startOnPort(ctx context.Context, lock *os.File) error {
 // it is left.
 func (d *Database) run(ctx context.Context, lock *os.File, port int) (_ *process, err error) {
 	engine, dir := d.options.Engine, d.options.Dir
+	if err := removeStale(filepath.Join(dir, dataFolder)); err != nil {
+		return nil, err
+	}
 	initFile := filepath.Join(dir, "init.sql")
 	if err := os.WriteFile(initFile, []byte(engine.accountSQL(d.password)), 0o600); err != nil {
 		return nil, fmt.Errorf("write init file: %w", err)

@@ -3,6 +3,7 @@ package devstack_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,6 +45,13 @@ func TestRestartKeepsAddressAndCommittedRows(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *devstack.Database){
 		"after SIGKILL":     func(_ *testing.T, db *devstack.Database) { db.Kill() },
+		"after SIGKILL, its pid now another process's": func(t *testing.T, db *devstack.Database) {
+			db.Kill()
+			pid := fmt.Appendf(nil, "%d\n", os.Getpid())
+			for _, name := range []string{"server.sock.lock", "server.pid"} {
+				require.NoError(t, os.WriteFile(filepath.Join(db.Dir(), "data", name), pid, 0o600))
+			}
+		},
 		"after a stop":      func(t *testing.T, db *devstack.Database) { require.NoError(t, db.Stop(t.Context())) },
 		"while still alive": func(*testing.T, *devstack.Database) {},
 	} {

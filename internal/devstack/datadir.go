@@ -19,6 +19,11 @@ import (
 const (
 	dataFolder   = "data"
 	passwordFile = "password"
+
+	// Within the data folder, and named relative to it: a whole path may pass the 108
+	// bytes that a socket's may have.
+	socketFile = "server.sock"
+	pidFile    = "server.pid"
 )
 
 // ensureData initialises dir's data folder unless it is there. It becomes visible
@@ -148,6 +153,18 @@ func copySparse(from, to string) (err error) {
 	}
 	if err := dst.Truncate(size); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return nil
+}
+
+// removeStale removes what a killed server left besides its data. MySQL refuses to
+// start when the pid in there exists, be it another program's or an unreaped zombie's;
+// we hold the folder's lock and know better.
+func removeStale(data string) error {
+	for _, name := range []string{socketFile, socketFile + ".lock", pidFile} {
+		if err := os.Remove(filepath.Join(data, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove stale file: %w", err)
+		}
 	}
 	return nil
 }

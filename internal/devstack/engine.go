@@ -51,6 +51,9 @@ func (e Engine) baseArgs(data string) []string {
 		"--performance-schema=OFF",
 		"--skip-log-bin",
 	}
+	if e == MySQL {
+		args = append(args, "--secure-file-priv=NULL") // Debian's default is a folder only its package makes
+	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user=root") // both refuse to run as root unasked
 	}
@@ -62,8 +65,8 @@ func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []strin
 	args := append(e.baseArgs(data),
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--port=%d", port),
-		"--socket=server.sock", // relative to the data folder: a longer path may pass the 108 bytes a socket's may have
-		"--pid-file=server.pid",
+		"--socket="+socketFile,
+		"--pid-file="+pidFile,
 		"--init-file="+initFile,
 		"--skip-name-resolve",
 		"--max-connections=500",

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,11 +34,16 @@ func runAsParent() bool {
 	if err != nil {
 		panic(err)
 	}
+	root, err := devstack.RepoRoot()
+	if err != nil {
+		panic(err)
+	}
 	// On a goroutine that ends at once, as the thread it ran on may do, too.
 	pids := make(chan int)
 	go func() {
 		db, err := devstack.StartDatabase(context.Background(), devstack.DatabaseOptions{
-			Engine: engine, Dir: dir, Relaxed: true, OutliveParent: os.Getenv(parentVariable+"_OUTLIVED") != "",
+			Engine: engine, Dir: dir, Relaxed: true, Templates: filepath.Join(root, ".cache", "devstack"),
+			OutliveParent: os.Getenv(parentVariable+"_OUTLIVED") != "",
 		})
 		if err != nil {
 			panic(err)
