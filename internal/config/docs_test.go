@@ -1,0 +1,65 @@
+package config_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/persistd/persistd/internal/config"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/configuration.md")
+
+const docsPath = "../../docs/configuration.md"
+
+const docsHead = `# Configuration
+
+<!-- Written by ` + "`go generate ./internal/config`" + ` from internal/config/config.go; a test compares them. -->
+
+Every setting can be given in three ways; where more than one is used, the first of these wins:
+
+1. a flag of ` + "`persistd serve`" + `: ` + "`--batch-rows=500`" + `
+2. an environment variable: ` + "`PERSISTD_BATCH_ROWS=500`" + ` (an empty one counts as not set)
+3. the YAML file named by ` + "`--config`" + ` or ` + "`PERSISTD_CONFIG`" + `: ` + "`batch: {rows: 500}`" + ` (a key without a value counts as not set)
+4. the default
+
+An unknown key in the file is an error; so is a setting that breaks a rule. All of them are reported at once, with their
+place. An unknown ` + "`PERSISTD_…`" + ` variable is warned of.
+
+Durations are written ` + "`50ms`, `30s`, `24h`" + `; sizes ` + "`1048576`, `16MiB`, `10GB`" + `. Secrets are best given as files
+(` + "`…_file`, `PERSISTD_…_FILE`" + `), as Docker and Kubernetes mount them; a flag can be seen by every user of the machine.
+` + "`persistd config print`" + ` shows what is in force, secrets masked, as a file to start from.
+
+| setting in the file | default | meaning |
+| --- | --- | --- |
+`
+
+// docs is the whole page; one column holds all three names, or the table would be wider than a screen.
+func docs() string {
+	var out strings.Builder
+	out.WriteString(docsHead)
+	for _, s := range config.Settings() {
+		value := "–"
+		if s.Default != "" {
+			value = "`" + s.Default + "`"
+		}
+		help := strings.NewReplacer("<", "&lt;", ">", "&gt;", "|", "\\|").Replace(s.Help)
+		fmt.Fprintf(&out, "| `%s`<br>`--%s`<br>`%s` | %s | %s |\n", s.Path, s.Flag, s.Env, value, help)
+	}
+	return out.String()
+}
+
+func TestTheDocumentedTableIsWhatTheCodeSays(t *testing.T) {
+	t.Parallel()
+	if *update {
+		require.NoError(t, os.MkdirAll("../../docs", 0o755))
+		require.NoError(t, os.WriteFile(docsPath, []byte(docs()), 0o644))
+	}
+	written, err := os.ReadFile(docsPath)
+	require.NoError(t, err)
+	require.Equal(t, docs(), string(written), "run: go generate ./internal/config")
+}
