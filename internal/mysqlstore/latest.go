@@ -1,0 +1,47 @@
+package mysqlstore
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+
+	"github.com/persistd/persistd/internal/readpath"
+)
+
+// latestSQL reads position and row at one moment: a statement has one read view, and row and position were committed together. The
+// unique key gives the row with the highest step without sorting.
+const latestSQL = "SELECT p.position, p.generation, s.step, s.node_id, s.state, s.created_at, s.log_seq, s.log_gen" +
+	" FROM persistd_partitions p LEFT JOIN" +
+	" (SELECT step, node_id, state, created_at, log_seq, log_gen FROM workflow_steps WHERE run_id=? ORDER BY step DESC LIMIT 1) s" +
+	" ON TRUE WHERE p."
+
+// Latest implements [readpath.Rows]. The step's sequence is 0 when persistd did not write the row, or wrote it from a stream that
+// is no longer the registered one: its sequences say nothing about this one's.
+func (s *Store) Latest(ctx context.Context, no int, runID string) (*readpath.Step, uint64, error) {
+	r := s.registered.Load()
+	what := "read latest step in partition " + strconv.Itoa(no)
+	if r == nil {
+		return nil, 0, s.fail(what, errNotRegistered)
+	}
+	var (
+		position              uint64
+		current               uint32
+		step, sequence, wrote sql.Null[int64]
+		node                  sql.Null[string]
+		state                 []byte
+		logged                sql.NullTime
+	)
+	q := latestSQL + string(r.appendKey(nil, no))
+	err := s.readers.QueryRowContext(ctx, q, runID).Scan(&position, &current, &step, &node, &state, &logged, &sequence, &wrote)
+	if err != nil {
+		return nil, 0, s.fail(what, err)
+	}
+	if !step.Valid {
+		return nil, position, nil
+	}
+	out := &readpath.Step{Step: int32(step.V), NodeID: node.V, State: state, Logged: logged.Time} //nolint:gosec // an INT.
+	if wrote.V == int64(current) {
+		out.Sequence = uint64(sequence.V) //nolint:gosec // sequences stay far below 2⁶³.
+	}
+	return out, position, nil
+}

@@ -1,0 +1,184 @@
+package mysqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/persistd/persistd/internal/partition"
+)
+
+// Acquire implements [partition.Leases]. A partition that has lost its row, because the database was restored to before it was
+// registered, is registered again and begins at position 0: the log heals the database (I2).
+func (s *Store) Acquire(ctx context.Context, no int, reclaim bool) (partition.Term, error) {
+	what := "acquire partition " + strconv.Itoa(no)
+	r := s.registered.Load()
+	if r == nil {
+		return partition.Term{}, s.fail(what, errNotRegistered)
+	}
+	term, err := s.acquire(ctx, r, no, reclaim)
+	if errors.Is(err, sql.ErrNoRows) && no < r.log.Partitions {
+		if err := s.Register(ctx, r.log); err != nil {
+			return partition.Term{}, err
+		}
+		term, err = s.acquire(ctx, r, no, reclaim)
+	}
+	if errors.Is(err, partition.ErrHeld) {
+		return partition.Term{}, fmt.Errorf("%s: %w", what, err) // an answer, not a failure of the database
+	}
+	return term, s.fail(what, err)
+}
+
+func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bool) (term partition.Term, err error) {
+	tx, err := s.leases.BeginTx(ctx, nil)
+	if err != nil {
+		return term, fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing once committed
+	key := string(r.appendKey(nil, no))
+	res, err := tx.ExecContext(ctx, "UPDATE persistd_partitions SET owner=?, epoch=epoch+1,"+
+		" lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND WHERE "+key+
+		" AND (owner='' OR lease_until<UTC_TIMESTAMP(6) OR (? AND owner=?))",
+		s.config.Owner, s.config.Lease.Microseconds(), reclaim, s.config.Owner)
+	if err != nil {
+		return term, fmt.Errorf("take lease: %w", err)
+	}
+	taken, err := res.RowsAffected()
+	if err != nil {
+		return term, fmt.Errorf("take lease: %w", err)
+	}
+	var (
+		owner      string
+		generation uint32
+	)
+	term.Partition = no
+	err = tx.QueryRowContext(ctx, "SELECT owner, epoch, position, generation FROM persistd_partitions WHERE "+key).
+		Scan(&owner, &term.Epoch, &term.Position, &generation)
+	if err != nil {
+		return term, fmt.Errorf("read partition: %w", err)
+	}
+	if taken != 1 {
+		return partition.Term{}, fmt.Errorf("%w: %q", partition.ErrHeld, owner)
+	}
+	if err := tx.Commit(); err != nil {
+		return term, fmt.Errorf("commit: %w", err)
+	}
+	if generation != r.generation {
+		// Another replica registered the stream again, after the database was restored.
+		s.registered.Store(&registration{log: r.log, generation: generation})
+	}
+	return term, nil
+}
+
+// Renew implements [partition.Leases]. The row of a partition that is being committed is locked; waiting for it would hold up the
+// leases of all others, so it is passed over: its commit extends its lease by itself.
+func (s *Store) Renew(ctx context.Context, terms []partition.Term) (lost []partition.Term, err error) {
+	if len(terms) == 0 {
+		return nil, nil
+	}
+	r := s.registered.Load()
+	if r == nil {
+		return nil, s.fail("renew leases", errNotRegistered)
+	}
+	lost, err = s.renew(ctx, r, terms)
+	return lost, s.fail("renew leases", err)
+}
+
+func (s *Store) renew(ctx context.Context, r *registration, terms []partition.Term) (lost []partition.Term, err error) {
+	tx, err := s.leases.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing once committed
+	mine := r.appendStream(nil)
+	mine = append(mine, " AND owner="...)
+	mine = appendString(mine, s.config.Owner)
+	mine = append(mine, " AND partition_no IN ("...)
+	free, err := owned(ctx, tx, string(appendNumbers(mine, terms))+" FOR UPDATE SKIP LOCKED")
+	if err != nil {
+		return nil, fmt.Errorf("lock leases: %w", err)
+	}
+	var renewable []partition.Term
+	for _, t := range terms {
+		if epoch, ok := free[t.Partition]; ok && epoch == t.Epoch {
+			renewable = append(renewable, t)
+		}
+	}
+	if len(renewable) > 0 {
+		q := "UPDATE persistd_partitions SET lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND WHERE " +
+			string(appendNumbers(mine, renewable))
+		if _, err := tx.ExecContext(ctx, q, s.config.Lease.Microseconds()); err != nil {
+			return nil, fmt.Errorf("extend leases: %w", err)
+		}
+	}
+	if len(renewable) < len(terms) {
+		epochs, err := owned(ctx, tx, string(appendNumbers(mine, terms)))
+		if err != nil {
+			return nil, fmt.Errorf("read leases: %w", err)
+		}
+		for _, t := range terms {
+			if epoch, ok := epochs[t.Partition]; !ok || epoch != t.Epoch {
+				lost = append(lost, t)
+			}
+		}
+	}
+	return lost, wrap("commit", tx.Commit())
+}
+
+// owned reads the epochs of the partitions that condition finds.
+func owned(ctx context.Context, tx *sql.Tx, condition string) (_ map[int]uint64, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT partition_no, epoch FROM persistd_partitions WHERE "+condition)
+	if err != nil {
+		return nil, fmt.Errorf("select: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	epochs := map[int]uint64{}
+	for rows.Next() {
+		var (
+			no    int
+			epoch uint64
+		)
+		if err := rows.Scan(&no, &epoch); err != nil {
+			return nil, fmt.Errorf("scan: %w", err)
+		}
+		epochs[no] = epoch
+	}
+	return epochs, wrap("read", rows.Err())
+}
+
+// appendNumbers appends the terms' partitions and the closing parenthesis to a copy of q.
+func appendNumbers(q []byte, terms []partition.Term) []byte {
+	q = q[:len(q):len(q)]
+	for i, t := range terms {
+		if i > 0 {
+			q = append(q, ',')
+		}
+		q = strconv.AppendInt(q, int64(t.Partition), 10)
+	}
+	return append(q, ')')
+}
+
+// Release implements [partition.Leases].
+func (s *Store) Release(ctx context.Context, term partition.Term) error {
+	what := "release partition " + strconv.Itoa(term.Partition)
+	r := s.registered.Load()
+	if r == nil {
+		return s.fail(what, errNotRegistered)
+	}
+	_, err := s.leases.ExecContext(ctx, "UPDATE persistd_partitions SET owner='', lease_until=UTC_TIMESTAMP(6) WHERE "+
+		string(r.appendKey(nil, term.Partition))+" AND owner=? AND epoch=?", s.config.Owner, term.Epoch)
+	return s.fail(what, err)
+}
+
+// Position implements [partition.Leases].
+func (s *Store) Position(ctx context.Context, no int) (position uint64, err error) {
+	what := "read position of partition " + strconv.Itoa(no)
+	r := s.registered.Load()
+	if r == nil {
+		return 0, s.fail(what, errNotRegistered)
+	}
+	err = s.leases.QueryRowContext(ctx, "SELECT position FROM persistd_partitions WHERE "+string(r.appendKey(nil, no))).Scan(&position)
+	return position, s.fail(what, err)
+}

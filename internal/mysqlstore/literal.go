@@ -1,0 +1,44 @@
+package mysqlstore
+
+import (
+	"strconv"
+	"time"
+)
+
+// escapes gives for each byte the letter that follows a backslash in its stead, or 0. It is the set that the server's own
+// mysql_real_escape_string has, and complete under the session of the store's connections: utf8mb4 has no character with a byte of
+// this set in its tail, and sql_mode has no NO_BACKSLASH_ESCAPES.
+var escapes = [256]byte{0: '0', '\n': 'n', '\r': 'r', '\\': '\\', '\'': '\'', '"': '"', 0x1a: 'Z'}
+
+// appendString appends s as a string literal of SQL.
+func appendString[T string | []byte](dst []byte, s T) []byte {
+	dst = append(dst, '\'')
+	from := 0
+	for i := range len(s) {
+		if e := escapes[s[i]]; e != 0 {
+			dst = append(dst, s[from:i]...)
+			dst = append(dst, '\\', e)
+			from = i + 1
+		}
+	}
+	dst = append(dst, s[from:]...)
+	return append(dst, '\'')
+}
+
+// TIMESTAMP's range. A clock outside of it is the log server's fault, not the event's: the value is bent, not refused.
+var (
+	firstTime = time.Date(1970, 1, 1, 0, 0, 1, 0, time.UTC)
+	lastTime  = time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
+)
+
+// appendTime appends t as a literal of SQL, in UTC and cut to the microsecond.
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.Before(firstTime) {
+		t = firstTime
+	} else if t.After(lastTime) {
+		t = lastTime
+	}
+	return t.UTC().AppendFormat(dst, "'2006-01-02 15:04:05.000000'")
+}
+
+func appendUint(dst []byte, n uint64) []byte { return strconv.AppendUint(dst, n, 10) }
