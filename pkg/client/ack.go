@@ -1,0 +1,114 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// pubAck is JetStream's answer to a publish.
+type pubAck struct {
+	Stream   string              `json:"stream"`
+	Sequence uint64              `json:"seq"`
+	Error    *jetstream.APIError `json:"error"`
+}
+
+// The server's error codes for a publish that are told apart; all others go by their class.
+const (
+	codeAccountFull     = 10002
+	codeInsufficient    = 10023
+	codeMemoryFull      = 10028
+	codeStorageFull     = 10047
+	codeTooLarge        = 10054
+	codeStreamMismatch  = 10060
+	codeStoreFailed     = 10077
+	codeHeaderTooLarge  = 10097
+	codeTooManyRequests = 10167
+)
+
+const (
+	hintFull = "persistd trims the log as MySQL takes its steps: see whether it is running and MySQL is up; else raise the stream's max_bytes"
+	hintSize = "keep large data elsewhere and its reference in the state, or raise max_payload in the NATS server's configuration"
+	hintConn = "is the NATS server running and reachable from here?"
+)
+
+func isNoResponders(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
+
+// parseAck understands the answer to a publish; the error is a *fault.
+func parseAck(m *nats.Msg) (pubAck, error) {
+	if isNoResponders(m) {
+		return pubAck{}, &fault{
+			kind: ErrUnavailable, err: errors.New("no stream listens on the subject"), unsent: true,
+			hint: "persistd creates the stream when it starts: is it running, and are prefix and namespace the same here and there?",
+		}
+	}
+	var ack pubAck
+	err := json.Unmarshal(m.Data, &ack)
+	switch {
+	case err == nil && ack.Error != nil:
+		return pubAck{}, ackFault(ack.Error)
+	case err != nil || ack.Stream == "" || ack.Sequence == 0:
+		return pubAck{}, &fault{
+			kind: ErrUnavailable, err: errors.New("something answered that is not a stream"),
+			hint: "something else subscribes to the write subjects and replies: stop it",
+		}
+	}
+	return ack, nil
+}
+
+func ackFault(e *jetstream.APIError) *fault {
+	err := fmt.Errorf("log answered: %w", e)
+	switch e.ErrorCode {
+	case codeAccountFull, codeInsufficient, codeMemoryFull, codeStorageFull:
+		return &fault{kind: ErrLogFull, err: err, unsent: true, hint: hintFull}
+	case codeStoreFailed:
+		switch {
+		case strings.HasPrefix(e.Description, "maximum "): // bytes, messages, messages per subject
+			return &fault{kind: ErrLogFull, err: err, unsent: true, hint: hintFull}
+		case e.Description == "message too large":
+			return &fault{kind: ErrTooLarge, err: err, unsent: true, final: true, hint: hintSize}
+		}
+	case codeTooLarge, codeHeaderTooLarge:
+		return &fault{kind: ErrTooLarge, err: err, unsent: true, final: true, hint: hintSize}
+	case codeTooManyRequests:
+		return &fault{kind: ErrUnavailable, err: err, unsent: true}
+	}
+	if e.Code >= 500 || e.Code == 409 || e.Code == 429 {
+		return &fault{kind: ErrUnavailable, err: err}
+	}
+	return &fault{kind: ErrRejected, err: err, unsent: true, final: true}
+}
+
+// publishFault is why the connection did not take a message.
+func publishFault(err error) *fault {
+	switch {
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return &fault{kind: ErrUnavailable, err: errors.New("not connected to NATS"), unsent: true, hint: hintConn}
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
+		return &fault{kind: ErrUnavailable, err: err, unsent: true, final: true, hint: "the connection was closed for good: open the store again"}
+	case errors.Is(err, nats.ErrMaxPayload):
+		return &fault{kind: ErrTooLarge, err: err, unsent: true, final: true, hint: hintSize}
+	case errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrHeadersNotSupported):
+		return &fault{kind: ErrRejected, err: err, unsent: true, final: true}
+	default: // the socket failed with a part of it written
+		return &fault{kind: ErrUnavailable, err: err, hint: hintConn}
+	}
+}
+
+// Faults of attempts that nothing answered.
+var (
+	errNoAnswer = &fault{kind: ErrUnavailable, err: errors.New("log did not answer"), hint: "is the stream's leader up, and is the answer's inbox allowed for this user?"}
+	errLostConn = &fault{kind: ErrUnavailable, err: errors.New("connection to NATS was lost"), hint: hintConn}
+	errConnGone = &fault{kind: ErrUnavailable, err: nats.ErrConnectionClosed, final: true, hint: "the connection was closed for good: open the store again"}
+)
+
+func permissionFault(what string) *fault {
+	return &fault{
+		kind: ErrPermission, err: errors.New(what), final: true, unsent: true,
+		hint: "let the user publish to <prefix>.write.> and <prefix>.read.>, and subscribe to its inbox",
+	}
+}

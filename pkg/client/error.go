@@ -1,0 +1,125 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The sentinels that errors of this package match with errors.Is. An error may match several: [ErrOutcomeUnknown] and
+// context.DeadlineExceeded, for instance.
+var (
+	// ErrNotFound says that the run has no step.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalidID says that a run or node id cannot be stored; the message says why. Nothing was published.
+	ErrInvalidID = errors.New("invalid id")
+	// ErrInvalidStep says that a step number does not fit 32 bits. Nothing was published.
+	ErrInvalidStep = errors.New("invalid step")
+	// ErrInvalidState says that a state is not JSON, or is nested too deep (nothing was published), or that a loaded state does
+	// not fit the store's type.
+	ErrInvalidState = errors.New("invalid state")
+	// ErrTooLarge says that a step does not fit a message; the message names its size, the limit and what to do. As the error of a
+	// load, it is the state that does not fit the reply.
+	ErrTooLarge = errors.New("too large")
+	// ErrInvalidOption says that options of Open are wrong; the message names all of them.
+	ErrInvalidOption = errors.New("invalid option")
+	// ErrLogFull says that the log took no more until the deadline. The step is not logged; persistd is behind, or the stream's
+	// max_bytes is too small.
+	ErrLogFull = errors.New("log is full")
+	// ErrUnavailable says that NATS, the log, or persistd did not answer; the message says which.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrPermission says that the NATS server does not let this user connect, publish, or subscribe.
+	ErrPermission = errors.New("permission denied")
+	// ErrBackpressure says that the client was full until ctx ended. Nothing was queued.
+	ErrBackpressure = errors.New("client is full")
+	// ErrOutcomeUnknown says that a publish was not answered: the step may be logged, or not. Saving it again is safe.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrNotCommitted says that a [Committed] step is logged, and so will be committed, but was not yet when ctx ended.
+	ErrNotCommitted = errors.New("logged but not yet committed")
+	// ErrRejected says that a step was refused for good: by the log, or, if it was [Committed], by becoming a dead letter; the
+	// message has the reason.
+	ErrRejected = errors.New("rejected")
+	// ErrBadRequest says that persistd does not understand what this client asks, or does not serve its namespace.
+	ErrBadRequest = errors.New("bad request")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// The operations of errors.
+const (
+	opOpen       = "open store"
+	opSaveStep   = "save step"
+	opLoadLatest = "load latest step"
+	opFlush      = "flush store"
+	opPing       = "ping"
+	opClose      = "close store"
+)
+
+// Error is the error of every operation of this package.
+type Error struct {
+	// Op is what was to be done, e.g. "save step".
+	Op string
+	// RunID is the run that it was about, or "".
+	RunID string
+	// Step is the step of a "save step".
+	Step int
+	// Err is the cause; it matches the sentinels of this package with errors.Is.
+	Err error
+	// Hint says what to do about it, or is "".
+	Hint string
+}
+
+// Error reads as: operation, cause, hint. It never holds a state or a credential.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Op == opSaveStep {
+		fmt.Fprintf(&b, " %d", e.Step)
+	}
+	if e.RunID != "" {
+		fmt.Fprintf(&b, " of run %.300q", e.RunID)
+	}
+	b.WriteString(": ")
+	b.WriteString(e.Err.Error())
+	if e.Hint != "" {
+		b.WriteString(" (" + e.Hint + ")")
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func newError(op, runID string, step int, err error) *Error {
+	e := &Error{Op: op, RunID: runID, Step: step, Err: err}
+	var f *fault
+	if errors.As(err, &f) {
+		e.Hint = f.hint
+	}
+	return e
+}
+
+// fault is a cause: a sentinel, what it is about, and what to do.
+type fault struct {
+	kind error
+	err  error
+	hint string
+	// final is set when trying again is of no use.
+	final bool
+	// unsent is set when the log surely did not store what was published.
+	unsent bool
+}
+
+func (f *fault) Error() string {
+	if f.err == nil {
+		return f.kind.Error()
+	}
+	return f.kind.Error() + ": " + f.err.Error()
+}
+
+func (f *fault) Unwrap() []error {
+	if f.err == nil {
+		return []error{f.kind}
+	}
+	return []error{f.kind, f.err}
+}

@@ -1,0 +1,117 @@
+package client
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+// attempt is what the pump sends.
+type attempt struct {
+	pub    *publication
+	number int
+}
+
+// pump sends what is ready and what has paused long enough, and notices what was not answered in time.
+func (p *publisher) pump() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var batch []attempt
+	for {
+		var next time.Duration
+		batch, next = p.collect(batch[:0])
+		for _, a := range batch {
+			p.send(a)
+		}
+		if len(batch) > 0 {
+			clear(batch)
+			continue // something may have become due, or ready, while sending
+		}
+		timer.Reset(next)
+		select {
+		case <-p.wake:
+		case <-timer.C:
+		case s, ok := <-p.status:
+			if ok {
+				p.connection(s)
+			}
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// collect makes outstanding what is to be sent now, appends it to batch, and says when something will be due.
+func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	for len(p.timers) > 0 && !p.timers[0].due.After(now) {
+		pub := heap.Pop(&p.timers).(*publication) //nolint:forcetypeassert // the heap holds nothing else.
+		if pub.phase == pausing {
+			pub.phase = ready
+			p.queue = append(p.queue, pub)
+		} else {
+			p.refusedLocked(pub, p.silence(pub))
+		}
+	}
+	for _, pub := range p.queue {
+		if pub.phase != ready {
+			continue // withdrawn
+		}
+		pub.phase, pub.sent = outstanding, now
+		pub.attempt++
+		p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
+		batch = append(batch, attempt{pub, pub.attempt})
+	}
+	clear(p.queue)
+	p.queue = p.queue[:0]
+	if len(p.timers) == 0 {
+		return batch, time.Hour
+	}
+	return batch, p.timers[0].due.Sub(now)
+}
+
+// silence is why an attempt was not answered.
+func (p *publisher) silence(pub *publication) error {
+	if denied := deniedSubject(p.nc.LastError()); denied == pub.subject() {
+		return permissionFault("publish to " + denied)
+	}
+	return errNoAnswer
+}
+
+func (p *publisher) send(a attempt) {
+	a.pub.msg.Reply = p.mux.reply(a.pub.id, a.number)
+	if err := p.nc.PublishMsg(a.pub.msg); err != nil {
+		p.answered(a.pub, a.number, pubAck{}, publishFault(err))
+	}
+}
+
+// connection takes a change of the connection's state. What was outstanding on a lost one will not be answered; when it is back
+// everything is tried at once.
+func (p *publisher) connection(s nats.Status) {
+	switch s {
+	case nats.RECONNECTING:
+		p.cfg.logger.Warn("lost connection to NATS", zap.Error(p.nc.LastError()), zap.String("hint", hintConn))
+		p.mux.fail("", errLostConn)
+	case nats.CONNECTED:
+		p.cfg.logger.Info("connected to NATS")
+		p.retryNow()
+	case nats.CLOSED:
+		p.mux.fail("", errConnGone)
+	default: // the listener is registered for no other
+	}
+}
+
+func (p *publisher) retryNow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, pub := range p.timers {
+		if pub.phase == pausing {
+			pub.due = time.Time{}
+		}
+	}
+	heap.Init(&p.timers)
+}
