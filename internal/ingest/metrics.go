@@ -1,0 +1,63 @@
+package ingest
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+type metrics struct {
+	events *prometheus.CounterVec
+	bytes  *prometheus.CounterVec
+	poison *prometheus.CounterVec
+	resets *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "persistd_ingest_events_total",
+			Help: "The number of events received from the log, by partition. An event that is read again after a restart counts again.",
+		}, []string{"partition"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "persistd_ingest_bytes_total",
+			Help: "The bytes of the bodies received from the log, as they were published, by partition.",
+		}, []string{"partition"}),
+		poison: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "persistd_ingest_poison_total",
+			Help: "The number of events received that can never be applied, by the code of the reason.",
+		}, []string{"code"}),
+		resets: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "persistd_ingest_resets_total",
+			Help: "The number of times a partition's reader had to start again after the event delivered last, by partition.",
+		}, []string{"partition"}),
+	}
+	for _, c := range []prometheus.Collector{m.events, m.bytes, m.poison, m.resets} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register reader metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// partitionMetrics are a partition's own counters, looked up once.
+type partitionMetrics struct {
+	events, bytes, resets prometheus.Counter
+	poison                *prometheus.CounterVec
+}
+
+func (m *metrics) of(partition int) partitionMetrics {
+	p := strconv.Itoa(partition)
+	return partitionMetrics{events: m.events.WithLabelValues(p), bytes: m.bytes.WithLabelValues(p), resets: m.resets.WithLabelValues(p), poison: m.poison}
+}
+
+func (p partitionMetrics) received(ev *wire.Event) {
+	p.events.Inc()
+	p.bytes.Add(float64(len(ev.Message.Body)))
+	if ev.Poison != nil {
+		p.poison.WithLabelValues(ev.Poison.Code).Inc()
+	}
+}

@@ -1,0 +1,157 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/partition"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// Errors that end a Read for good. The process has to look at the log anew before it may read again.
+var (
+	// ErrOther says that the stream is gone, or was made again: the position belongs to a log that is no more.
+	ErrOther = errors.New("log is not the stream that it was")
+	// ErrShort says that the log ends before the position: it lost its end (a power cut without sync_interval: always, or a backup
+	// restored), and new events take sequences that are committed already.
+	ErrShort = errors.New("log ends before the position")
+)
+
+// Deliver takes an event; it may block.
+type Deliver = func(context.Context, wire.Event) error
+
+// The method of [partition.Log] that a Reader has; the stream has the other.
+var _ interface {
+	Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error
+} = (*Reader)(nil)
+
+var _ partition.Log = struct {
+	*Reader
+	trimmer
+}{}
+
+type trimmer interface {
+	Trim(ctx context.Context, partition int, position uint64, before time.Time) error
+}
+
+// Reader reads the log. Its method may be called concurrently, once per partition.
+type Reader struct {
+	js      jetstream.JetStream
+	cfg     Config
+	log     *zap.Logger
+	metrics *metrics
+}
+
+// New returns a reader of the log of cfg. Nothing is asked of the server until Read.
+func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Reader, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{js: js, cfg: cfg, log: log.With(zap.String("stream", cfg.Stream)), metrics: m}, nil
+}
+
+// Read calls deliver with every event of partition after the sequence after, in log order and each once, until ctx ends or deliver
+// returns an error, and returns that. It waits while the server is away. deliver may block; the reader then holds no more than its
+// read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many of the partition
+// were behind it in the log when the server sent it.
+//
+// It also returns, at once and for good, an error that wraps [ErrOther] or [ErrShort] when the log is not the one that after is a
+// position of.
+//
+// I4: the sequence of what is delivered rises, whatever the server sends.
+func (r *Reader) Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+	p := &position{
+		r: r, partition: partition, last: after, deliver: deliver, pending: pending,
+		metrics: r.metrics.of(partition), log: r.log.With(zap.Int("partition", partition)),
+	}
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
+	var gone time.Time // since when the server says that there is no such stream
+	for {
+		before := p.last
+		err := p.session(ctx)
+		var ended *endError
+		switch {
+		case errors.As(err, &ended):
+			return ended.err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			if gone.IsZero() {
+				gone = time.Now()
+			} else if time.Since(gone) >= r.cfg.GoneAfter {
+				return fmt.Errorf("read partition %d: %w: %w", partition, ErrOther, err)
+			}
+		default:
+			gone = time.Time{}
+		}
+		if p.last != before {
+			wait.Reset()
+		}
+		p.metrics.resets.Inc()
+		pause := wait.NextBackOff()
+		p.log.Warn("read log: start again", zap.Error(err), zap.Uint64("after", p.last), zap.Duration("wait", pause))
+		if !sleep(ctx, pause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// endError is an error that no new session mends.
+type endError struct{ err error }
+
+func (e *endError) Error() string { return e.err.Error() }
+
+// position is how far one Read is. One goroutine has it.
+type position struct {
+	r         *Reader
+	partition int
+	last      uint64 // the sequence delivered last, or where reading began
+	deliver   Deliver
+	pending   func(int64)
+	metrics   partitionMetrics
+	log       *zap.Logger
+}
+
+// take delivers one message. An error of deliver ends the Read.
+func (p *position) take(ctx context.Context, m *nats.Msg, meta *nats.MsgMetadata) error {
+	if meta.Sequence.Stream <= p.last {
+		return fmt.Errorf("message %d came after %d", meta.Sequence.Stream, p.last)
+	}
+	ev := p.r.cfg.Subjects.Decode(wire.Message{
+		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: meta.Sequence.Stream, Logged: meta.Timestamp.UTC(),
+	})
+	p.metrics.received(&ev)
+	if err := p.deliver(ctx, ev); err != nil {
+		return &endError{err}
+	}
+	p.last = meta.Sequence.Stream
+	if p.pending != nil {
+		p.pending(int64(min(meta.NumPending, 1<<62))) //nolint:gosec // bounded.
+	}
+	return nil
+}
+
+// sleep waits for d and reports whether it did: false when ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,158 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+const (
+	minDeadLetterBytes     = 16 << 20
+	defaultDeadLetterBytes = 1 << 30
+
+	// Waits between attempts to keep a letter while its stream is full or away.
+	firstRetry, longestRetry = 100 * time.Millisecond, 15 * time.Second
+)
+
+var _ batcher.DeadLetters = (*DeadLetters)(nil)
+
+// DeadLetters keeps the events that can never be applied (I7), in a stream beside the log, each under a subject of its partition and
+// sequence. Nothing is dropped from it: when it is full, Put waits until somebody makes room, and the partition with it. Its methods
+// may be called concurrently.
+type DeadLetters struct {
+	js       jetstream.JetStream
+	name     string
+	created  time.Time // of the log, which the sequences belong to
+	subjects wire.Subjects
+	get      getter
+	timeout  time.Duration
+	log      *zap.Logger
+}
+
+// deadLetters finds or makes the stream of the dead letters.
+func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.Time) (*DeadLetters, error) {
+	name := e.cfg.Name + "_DLQ"
+	acc, err := account(ctx, e.js)
+	if err != nil {
+		return nil, err
+	}
+	subjects := []string{e.cfg.Subjects.DeadLetters()}
+	want := e.kept(name, "Events that persistd can never apply, with the reason in the headers", subjects)
+	want.Duplicates = e.cfg.DuplicateWindow
+	info, err := e.findOrCreate(ctx, want, sizing{
+		wanted: e.cfg.DeadLetterBytes, account: acc, least: minDeadLetterBytes,
+		most: min(defaultDeadLetterBytes, max(minDeadLetterBytes, logBytes/16)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{cfg: e.cfg, found: info.Config}
+	c.cfg.Name = name
+	c.deadLetters()
+	if len(c.list) > 0 {
+		return nil, &ConfigError{Stream: name, Violations: c.list}
+	}
+	if _, err := e.raise(ctx, info, subjects, e.cfg.DeadLetterBytes); err != nil {
+		return nil, err
+	}
+	return &DeadLetters{
+		js: e.js, name: name, created: created, subjects: e.cfg.Subjects, timeout: e.cfg.RequestTimeout,
+		get: newGetter(e.js, name, e.cfg.RequestTimeout), log: e.log.With(zap.String("name", name)),
+	}, nil
+}
+
+// Name is the stream's name.
+func (d *DeadLetters) Name() string { return d.name }
+
+// Put keeps a letter of each event and returns once all are stored. While the stream is full or away it waits and tries again, until
+// ctx ends. Doing it again keeps one letter: each is published only where there is none of that event yet.
+func (d *DeadLetters) Put(ctx context.Context, events []wire.Event) error {
+	for i := range events {
+		if err := d.putOne(ctx, &events[i]); err != nil {
+			return fmt.Errorf("keep dead letter of event %d: %w", events[i].Message.Sequence, err)
+		}
+	}
+	return nil
+}
+
+func (d *DeadLetters) putOne(ctx context.Context, ev *wire.Event) error {
+	messages, err := d.letter(ev, d.js.Conn().MaxPayload())
+	if err != nil {
+		return err
+	}
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry), backoff.WithMaxInterval(longestRetry), backoff.WithMaxElapsedTime(0))
+	for _, m := range messages {
+		var last error
+		err := backoff.RetryNotify(func() error {
+			last = d.publish(ctx, m)
+			return last
+		}, backoff.WithContext(wait, ctx), func(err error, next time.Duration) {
+			d.log.Warn("keep dead letter: try again", zap.Error(err), zap.Duration("after", next), zap.Int("partition", ev.Partition),
+				zap.Uint64("sequence", ev.Message.Sequence), zap.String("hint", "the partition waits: if the stream is full, raise its max_bytes or purge letters that were dealt with"))
+		})
+		if err != nil {
+			return errors.Join(err, last)
+		}
+		wait.Reset()
+	}
+	return nil
+}
+
+// publish stores m unless its subject has a letter of this event already; one of an older log's event under the same sequence is none.
+func (d *DeadLetters) publish(ctx context.Context, m *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	var expect uint64
+	for range 2 {
+		_, err := d.js.PublishMsg(ctx, m, jetstream.WithExpectStream(d.name), jetstream.WithExpectLastSequencePerSubject(expect), jetstream.WithRetryAttempts(0))
+		if !wrongLastSequence(err) {
+			return err //nolint:wrapcheck // Put wraps it.
+		}
+		there, err := d.get.last(ctx, m.Subject)
+		if err != nil {
+			return err
+		}
+		if there.Header.Get(HeaderStreamCreated) == d.stamp() {
+			return nil
+		}
+		expect = there.Sequence
+	}
+	return errors.New("somebody else writes under the letter's subject")
+}
+
+func wrongLastSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// DeadLetter returns why the event at seq of partition is a dead letter; found is false when it is none. The leader is asked, so a
+// letter that Put has kept is found by everybody.
+func (d *DeadLetters) DeadLetter(ctx context.Context, partition int, seq uint64) (reason wire.Poison, found bool, err error) {
+	m, err := d.get.last(ctx, d.subjects.DeadLetter(partition, seq))
+	switch {
+	case errors.Is(err, errNotFound):
+		return wire.Poison{}, false, nil
+	case err != nil:
+		return wire.Poison{}, false, fmt.Errorf("find dead letter of event %d: %w", seq, err)
+	case m.Header.Get(HeaderStreamCreated) != d.stamp():
+		return wire.Poison{}, false, nil
+	}
+	number, err := strconv.ParseUint(m.Header.Get(HeaderErrorNumber), 10, 16)
+	if err != nil {
+		return wire.Poison{}, false, fmt.Errorf("read dead letter of event %d: error number: %w", seq, err)
+	}
+	return wire.Poison{Code: m.Header.Get(HeaderCode), Reason: unescape(m.Header.Get(HeaderReason)), ErrorNumber: uint16(number)}, true, nil
+}
+
+func (d *DeadLetters) stamp() string { return d.created.Format(time.RFC3339Nano) }

@@ -1,0 +1,100 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// errNotFound is the leader's answer that there is no such message.
+var errNotFound = errors.New("no such message")
+
+// getter reads single messages of one stream from its leader, so it sees all that is acknowledged. nats.go's own methods would
+// use Direct Get, which any replica answers.
+type getter struct {
+	nc      *nats.Conn
+	subject string
+	timeout time.Duration
+}
+
+func newGetter(js jetstream.JetStream, stream string, timeout time.Duration) getter {
+	return getter{nc: js.Conn(), subject: apiPrefix(js) + "STREAM.MSG.GET." + stream, timeout: timeout}
+}
+
+// getRequest asks for one message; see the server's JSApiMsgGetRequest.
+type getRequest struct {
+	Seq       uint64     `json:"seq,omitempty"`
+	LastFor   string     `json:"last_by_subj,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
+	NoHeaders bool       `json:"no_hdr,omitempty"`
+}
+
+type getResponse struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *struct {
+		Subject  string    `json:"subject"`
+		Sequence uint64    `json:"seq"`
+		Header   []byte    `json:"hdrs"`
+		Data     []byte    `json:"data"`
+		Time     time.Time `json:"time"`
+	} `json:"message"`
+}
+
+// last is the newest message of subject.
+func (g getter) last(ctx context.Context, subject string) (wire.Message, error) {
+	return g.do(ctx, getRequest{LastFor: subject})
+}
+
+// next is the oldest message of subject, which may hold wildcards, at or after the sequence from.
+func (g getter) next(ctx context.Context, subject string, from uint64) (wire.Message, error) {
+	return g.do(ctx, getRequest{NextFor: subject, Seq: from})
+}
+
+// since is the oldest message of subject that was logged at or after t.
+func (g getter) since(ctx context.Context, subject string, t time.Time) (wire.Message, error) {
+	t = t.UTC()
+	return g.do(ctx, getRequest{NextFor: subject, StartTime: &t, NoHeaders: true})
+}
+
+func (g getter) do(ctx context.Context, req getRequest) (wire.Message, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return wire.Message{}, fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	reply, err := g.nc.RequestWithContext(ctx, g.subject, body)
+	if err != nil {
+		return wire.Message{}, fmt.Errorf("ask the stream's leader: %w", err)
+	}
+	var resp getResponse
+	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+		return wire.Message{}, fmt.Errorf("read the stream leader's answer: %w", err)
+	}
+	switch m := resp.Message; {
+	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return wire.Message{}, errNotFound
+	case resp.Error != nil:
+		return wire.Message{}, fmt.Errorf("ask the stream's leader: %w", resp.Error)
+	case m == nil:
+		return wire.Message{}, errors.New("read the stream leader's answer: it has neither message nor error")
+	default:
+		msg := wire.Message{Subject: m.Subject, Body: m.Data, Sequence: m.Sequence, Logged: m.Time.UTC()}
+		if len(m.Header) > 0 {
+			h, err := nats.DecodeHeadersMsg(m.Header)
+			if err != nil {
+				return wire.Message{}, fmt.Errorf("read headers of message %d: %w", m.Sequence, err)
+			}
+			msg.Header = header(h)
+		}
+		return msg, nil
+	}
+}

@@ -1,0 +1,100 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// Tail returns the run's events with a sequence above after, in log order, poison ones included. It implements [readpath.Tail].
+//
+// I6: it sees every event that was acknowledged before the call, because the leader says which is the run's last one:
+//
+//	L ← the run's last event, from the leader                 acknowledged before the call: at or below L
+//	none, or L ≤ after: empty;  L = after+1: it is L alone    one small round trip
+//	pages of the run's events from after+1, from any replica  complete once they hold L: a replica has the log without a gap up to
+//	                                                          where it is, so one that has L has all before it
+//	not L, or no answer: the rest one by one from the leader
+//
+// An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID string, after uint64) ([]wire.Event, error) {
+	subject := s.cfg.Subjects.Log(partition, namespace, wire.KindRun, runID)
+	last, err := s.get.last(ctx, subject)
+	switch {
+	case errors.Is(err, errNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read tail after %d: %w", after, err)
+	case last.Sequence <= after:
+		return nil, nil
+	}
+	t := tail{s: s, subject: subject, last: last, from: after + 1}
+	if err := t.read(ctx); err != nil {
+		return nil, fmt.Errorf("read tail after %d: %w", after, err)
+	}
+	return t.events, nil
+}
+
+// tail is one call of Tail at work.
+type tail struct {
+	s       *Stream
+	subject string
+	last    wire.Message // L, which is in hand and need not be found again
+	from    uint64       // all of the run before it is read; L at the latest
+	events  []wire.Event
+	bytes   int
+}
+
+func (t *tail) read(ctx context.Context) error {
+	for t.from < t.last.Sequence {
+		page, err := t.s.page(ctx, t.subject, t.from)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// What a replica gave is good as far as it goes, also when it then fell silent.
+		if err := t.take(page.messages); err != nil {
+			return err
+		}
+		if err != nil || page.end || len(page.messages) == 0 {
+			break
+		}
+	}
+	for t.from < t.last.Sequence {
+		m, err := t.s.get.next(ctx, t.subject, t.from)
+		if errors.Is(err, errNotFound) {
+			break // trimmed meanwhile, L included
+		} else if err != nil {
+			return err
+		}
+		if err := t.take([]wire.Message{m}); err != nil {
+			return err
+		}
+	}
+	return t.keep(t.last)
+}
+
+// take keeps the messages before L.
+func (t *tail) take(messages []wire.Message) error {
+	for _, m := range messages {
+		if m.Sequence >= t.last.Sequence {
+			t.from = t.last.Sequence
+			return nil
+		}
+		if err := t.keep(m); err != nil {
+			return err
+		}
+		t.from = m.Sequence + 1
+	}
+	return nil
+}
+
+func (t *tail) keep(m wire.Message) error {
+	ev := t.s.cfg.Subjects.Decode(m)
+	if t.bytes += len(m.Body) + ev.Size; t.bytes > t.s.cfg.MaxTailBytes {
+		return fmt.Errorf("%w: over %d bytes after %d events", ErrTailTooLarge, t.s.cfg.MaxTailBytes, len(t.events))
+	}
+	t.events = append(t.events, ev)
+	return nil
+}

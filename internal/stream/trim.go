@@ -1,0 +1,52 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Trim removes the partition's events that are at or below position and were logged before the time before; events of other
+// partitions stay. It is idempotent. position must be what is committed in MySQL: what is trimmed is there or nowhere (I1).
+//
+//	young ← the partition's oldest event logged at or after before, from the leader   (none: all of it is old)
+//	check that the stream is still the one that position belongs to
+//	purge the partition's events below min(young, position+1)
+//
+// Should the stream be made anew between the last two, its events are younger than before by then, for all but a replay window of
+// milliseconds; and that is why young is looked for first.
+func (s *Stream) Trim(ctx context.Context, partition int, position uint64, before time.Time) error {
+	if position == 0 {
+		return nil
+	}
+	filter := s.cfg.Subjects.LogPartition(partition)
+	keep := position + 1 // the lowest sequence that stays
+	switch young, err := s.get.since(ctx, filter, before); {
+	case errors.Is(err, errNotFound):
+	case err != nil:
+		return fmt.Errorf("trim partition %d: find what is young: %w", partition, err)
+	default:
+		keep = min(keep, young.Sequence)
+	}
+	if keep <= 1 {
+		return nil // some servers take a purge below 1 as a purge of everything
+	}
+	if _, err := s.Info(ctx); err != nil {
+		return fmt.Errorf("trim partition %d: %w", partition, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	st, err := s.js.Stream(ctx, s.cfg.Name)
+	if err != nil {
+		return fmt.Errorf("trim partition %d: %w", partition, err)
+	}
+	if err := st.Purge(ctx, jetstream.WithPurgeSubject(filter), jetstream.WithPurgeSequence(keep)); err != nil {
+		return fmt.Errorf("trim partition %d below %d: %w", partition, keep, err)
+	}
+	s.log.Debug("trimmed partition", zap.Int("partition", partition), zap.Uint64("below", keep))
+	return nil
+}
