@@ -1,0 +1,130 @@
+package client_test
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// proxy stands between a client and a server and breaks the connection in the ways that networks do.
+type proxy struct {
+	target   string
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex // guards the rest
+	changed  *sync.Cond // when a mode changed
+	conns    map[net.Conn]struct{}
+	deaf     bool // what the server sends is thrown away
+	held     bool // what the client sends is held back
+	refusing bool // new connections are closed at once
+	closed   bool
+}
+
+func newProxy(t *testing.T, serverURL string) *proxy {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{target: strings.TrimPrefix(serverURL, "nats://"), listener: ln, conns: map[net.Conn]struct{}{}}
+	p.changed = sync.NewCond(&p.mu)
+	p.wg.Go(p.accept)
+	t.Cleanup(func() {
+		_ = ln.Close()
+		p.set(func() { p.closed = true })
+		p.cut()
+		p.wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+func (p *proxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+	p.changed.Broadcast()
+}
+
+func (p *proxy) dropAnswers(on bool)  { p.set(func() { p.deaf = on }) }
+func (p *proxy) holdRequests(on bool) { p.set(func() { p.held = on }) }
+func (p *proxy) refuse(on bool)       { p.set(func() { p.refusing = on }) }
+
+// cut breaks all connections; what is held back is lost.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+	clear(p.conns)
+	p.changed.Broadcast()
+}
+
+func (p *proxy) accept() {
+	for {
+		down, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		up, err := net.DialTimeout("tcp", p.target, time.Second)
+		if err != nil || !p.add(down, up) {
+			_ = down.Close()
+			if up != nil {
+				_ = up.Close()
+			}
+			continue
+		}
+		p.wg.Go(func() { p.pipe(up, down, func() bool { return p.held }, nil) })
+		p.wg.Go(func() { p.pipe(down, up, nil, func() bool { return p.deaf }) })
+	}
+}
+
+func (p *proxy) add(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refusing || p.closed {
+		return false
+	}
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+	return true
+}
+
+func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
+	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		p.mu.Lock()
+		for hold != nil && hold() && p.alive(from) {
+			p.changed.Wait()
+		}
+		dropped := drop != nil && drop()
+		lost := !p.alive(from)
+		p.mu.Unlock()
+		if lost {
+			return
+		}
+		if !dropped && n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// alive reports whether c was not cut; p.mu is held.
+func (p *proxy) alive(c net.Conn) bool {
+	_, ok := p.conns[c]
+	return ok && !p.closed
+}
