@@ -202,7 +202,7 @@ func (d *Database) run(ctx context.Context, lock *os.File, port int) (_ *process
 	defer func() { err = errors.Join(err, log.Close()) }()
 
 	args := engine.serveArgs(filepath.Join(dir, dataFolder), initFile, port, d.options.Relaxed)
-	cmd := exec.Command(d.binary, args...) //nolint:gosec,noctx // a program we found; ctx bounds its start, not its life
+	cmd := exec.Command(d.binary, args...) //nolint:noctx // ctx bounds its start, not its life
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock}
 	p, err := startProcess(cmd, !d.options.OutliveParent)

@@ -44,7 +44,7 @@ func execute(t *testing.T, dsn string, statements ...string) {
 func TestRestartKeepsAddressAndCommittedRows(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *devstack.Database){
-		"after SIGKILL":     func(_ *testing.T, db *devstack.Database) { db.Kill() },
+		"after SIGKILL": func(_ *testing.T, db *devstack.Database) { db.Kill() },
 		"after SIGKILL, its pid now another process's": func(t *testing.T, db *devstack.Database) {
 			db.Kill()
 			pid := fmt.Appendf(nil, "%d\n", os.Getpid())

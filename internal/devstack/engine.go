@@ -87,7 +87,7 @@ func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []strin
 // initialise fills the empty folder data with the engine's system tables.
 func (e Engine) initialise(ctx context.Context, binary, data string) error {
 	if e == MySQL {
-		return runInit(exec.CommandContext(ctx, binary, append(e.baseArgs(data), "--initialize-insecure")...)) //nolint:gosec // a program we found
+		return runInit(exec.CommandContext(ctx, binary, append(e.baseArgs(data), "--initialize-insecure")...))
 	}
 	script, err := mariaDBBootstrap(binary)
 	if err != nil {
@@ -97,7 +97,7 @@ func (e Engine) initialise(ctx context.Context, binary, data string) error {
 	if err := os.Mkdir(filepath.Join(data, "mysql"), 0o700); err != nil {
 		return fmt.Errorf("initialise %s: %w", e, err)
 	}
-	cmd := exec.CommandContext(ctx, binary, append(e.baseArgs(data), "--bootstrap")...) //nolint:gosec // a program we found
+	cmd := exec.CommandContext(ctx, binary, append(e.baseArgs(data), "--bootstrap")...)
 	cmd.Stdin = script
 	return runInit(cmd)
 }
@@ -117,8 +117,8 @@ func runInit(cmd *exec.Cmd) error {
 // which mariadb-install-db feeds it. That script itself is not used: it needs the
 // client package next to the server's and takes three times as long.
 func mariaDBBootstrap(binary string) (io.Reader, error) {
-	if real, err := filepath.EvalSymlinks(binary); err == nil {
-		binary = real
+	if target, err := filepath.EvalSymlinks(binary); err == nil {
+		binary = target
 	}
 	prefix := filepath.Dir(filepath.Dir(binary))
 	var tried []string
@@ -144,7 +144,7 @@ func mariaDBBootstrap(binary string) (io.Reader, error) {
 func readScripts(dir string, names ...string) (io.Reader, error) {
 	var all bytes.Buffer
 	for _, name := range names {
-		text, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // the server's own files
+		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return nil, fmt.Errorf("read bootstrap script: %w", err)
 		}

@@ -49,7 +49,7 @@ func (l *natsLog) close() error {
 	if l.file = nil; f == nil {
 		return nil
 	}
-	return f.Close() //nolint:wrapcheck // names the file itself
+	return f.Close()
 }
 
 // These are nats-server's Logger.

@@ -137,7 +137,7 @@ func (n *NATSProcess) run(ctx context.Context, lock *os.File, port int) (_ *proc
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 
-	cmd := exec.Command(n.binary, "--config", config) //nolint:gosec,noctx // a program of ours; ctx bounds its start, not its life
+	cmd := exec.Command(n.binary, "--config", config) //nolint:noctx // ctx bounds its start, not its life
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock}
 	p, err := startProcess(cmd, !n.options.OutliveParent)

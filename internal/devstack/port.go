@@ -20,10 +20,11 @@ var errNoFreePort = errors.New("find free port: none among 200 tried")
 // kernel for one: the kernel's are from the range that outgoing connections use as
 // well, and while a killed server is down, any connection of any process could
 // take its port and break the restart. 20000–31999 lies below that range.
-func freePort() (int, error) {
+func freePort(ctx context.Context) (int, error) {
+	var config net.ListenConfig
 	for range 200 {
-		port := 20000 + rand.IntN(12000) //nolint:gosec // a port, not a secret
-		l, err := net.Listen("tcp", localAddr(port))
+		port := 20000 + rand.IntN(12000)
+		l, err := config.Listen(ctx, "tcp", localAddr(port))
 		if err != nil {
 			continue
 		}
@@ -45,7 +46,7 @@ func onPort(ctx context.Context, port int, start func(port int) error) error {
 		chosen := port
 		if port == 0 {
 			var err error
-			if chosen, err = freePort(); err != nil {
+			if chosen, err = freePort(ctx); err != nil {
 				return err
 			}
 		}

@@ -73,7 +73,7 @@ func TestWaitForATakenPortEndsWithItsContext(t *testing.T) {
 
 func TestFreePortIsBindableAndBelowTheEphemeralRange(t *testing.T) {
 	t.Parallel()
-	port, err := freePort()
+	port, err := freePort(t.Context())
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, port, 20000)
 	require.Less(t, port, 32000)

@@ -152,7 +152,7 @@ func stopShared() error {
 	if shared.dir == "" {
 		return nil
 	}
-	return os.RemoveAll(shared.dir) //nolint:wrapcheck // names the path itself
+	return os.RemoveAll(shared.dir)
 }
 
 func emptyDatabase(t testing.TB, server *devstack.Database) (dsn string) {

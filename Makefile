@@ -1,0 +1,111 @@
+# The one interface, for people and for CI. `make` alone lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Pinned. The path carries the version, so another one is another file.
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := .cache/bin/$(GOLANGCI_VERSION)/golangci-lint
+
+# The servers are real, so a test's outcome is not cached.
+GO_TEST := go test -race -count=1 -timeout 20m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-zA-Z_-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ run
+
+.PHONY: demo
+demo: deps build ## lose nothing, watched: 50 workers, a killed daemon, a killed database
+	@bin/persistd demo
+
+.PHONY: dev
+dev: deps build ## persistd with a private nats-server and MariaDB, data in ./.persistd
+	@bin/persistd dev
+
+##@ build
+
+.PHONY: deps
+deps: ## install what is missing: MariaDB's server program, a C compiler; starts nothing
+	@scripts/install-deps.sh
+
+.PHONY: deps-mysql
+deps-mysql: ## unpack a real MySQL into .cache/mysql, apart from the system
+	@scripts/install-mysql.sh
+
+.PHONY: build
+build: bin/persistd bin/nats-server ## build bin/persistd and bin/nats-server
+
+# Go knows best what is out of date.
+.PHONY: bin/persistd
+bin/persistd:
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/persistd
+
+.PHONY: bin/nats-server
+bin/nats-server:
+	@CGO_ENABLED=0 go build -ldflags '-s -w' -o $@ github.com/nats-io/nats-server/v2
+
+.PHONY: image
+image: ## write the container image to dist/persistd-image.tar, without Docker
+	@mkdir -p dist
+	@go run ./deploy/image -o dist/persistd-image.tar
+
+##@ check
+
+.PHONY: test
+test: deps build ## run every test on a private MariaDB and nats-server, race detector on
+	@PERSISTD_TEST_ENGINE=mariadb $(GO_TEST) ./...
+
+.PHONY: test-mysql
+test-mysql: deps deps-mysql build ## run the same tests on MySQL
+	@PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...
+
+.PHONY: bench
+bench: deps build ## run the benchmarks
+	@go test -run '^$$' -bench . -timeout 30m ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## run the linters (the first time builds them: 4 minutes of CPU)
+	@$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## format all Go files
+	@$(GOLANGCI) fmt ./...
+
+.PHONY: verify
+verify: ## check that go.mod is tidy, modules are what go.sum says, files are formatted
+	@go mod tidy -diff
+	@go mod verify >/dev/null
+	@unformatted=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l); \
+	if [[ -n $$unformatted ]]; then echo "not formatted (make fmt):" $$unformatted >&2; exit 1; fi
+
+# One after the other, each with its time; the demo twice, for it must not leave
+# anything behind that disturbs the next.
+CI_STAGES := verify lint test test-mysql image demo demo
+
+.PHONY: ci
+ci: ## everything above, as CI runs it
+	@for stage in $(CI_STAGES); do \
+	  echo "== make $$stage"; began=$$SECONDS; \
+	  $(MAKE) $$stage; \
+	  echo "== make $$stage: $$((SECONDS - began)) s"; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built; .cache (tools, MySQL) and .persistd (your data) stay
+	@rm -rf bin dist
+
+# Built aside and renamed: an interrupted build leaves nothing that looks finished.
+# It must run on this machine, whatever GOOS is being built for.
+$(GOLANGCI):
+	@echo "lint: building golangci-lint $(GOLANGCI_VERSION)"
+	@rm -rf $(@D).new && mkdir -p $(@D).new
+	@GOBIN=$(abspath $(@D).new) GOFLAGS= GOOS= GOARCH= \
+	  go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) 2>&1 | grep -v '^go: downloading' || true
+	@rm -rf $(@D) && mv $(@D).new $(@D) && test -x $@
