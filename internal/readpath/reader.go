@@ -15,9 +15,9 @@ var ErrNamespace = errors.New("unknown namespace")
 
 // Letters finds dead letters.
 type Letters interface {
-	// DeadLetter returns why the event at seq was not applied, or nil when there is no dead letter of it. It sees every letter
-	// that was kept before the call.
-	DeadLetter(ctx context.Context, partition int, seq uint64) (*wire.Poison, error)
+	// DeadLetter returns why the event at seq was not applied; found is false when there is no dead letter of it. It sees every
+	// letter that was kept before the call.
+	DeadLetter(ctx context.Context, partition int, seq uint64) (reason wire.Poison, found bool, err error)
 }
 
 // Reader answers reads. Its methods may be called from any goroutine, on any replica.
@@ -121,11 +121,14 @@ func (r *Reader) waitFor(ctx context.Context, p int, seq uint64, limit time.Dura
 
 // outcome is what became of an event that the position has passed without anybody telling how.
 func (r *Reader) outcome(ctx context.Context, p int, seq uint64) (*wire.Poison, error) {
-	why, err := r.Letters.DeadLetter(ctx, p, seq)
+	why, found, err := r.Letters.DeadLetter(ctx, p, seq)
 	if err != nil {
 		return nil, fmt.Errorf("look for dead letter: %w", err)
 	}
-	return why, nil
+	if !found {
+		return nil, nil //nolint:nilnil // no reason, no error: it was applied.
+	}
+	return &why, nil
 }
 
 func (r *Reader) check(namespace, runID string) error {

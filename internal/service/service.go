@@ -93,7 +93,9 @@ func (s *Service) Start(ctx context.Context) error {
 	s.mu.Lock()
 	s.svc, s.release, s.cancel = svc, release, cancel
 	s.mu.Unlock()
-	if err := errors.Join(s.listen(svc, life, held), s.nc.FlushWithContext(ctx)); err != nil {
+	flush, done := context.WithTimeout(ctx, s.cfg.ReadTimeout)
+	defer done()
+	if err := errors.Join(s.listen(svc, life, held), s.nc.FlushWithContext(flush)); err != nil {
 		return errors.Join(fmt.Errorf("start service: %w", err), s.Stop(ctx))
 	}
 	return nil

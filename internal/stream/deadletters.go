@@ -74,6 +74,17 @@ func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.
 // Name is the stream's name.
 func (d *DeadLetters) Name() string { return d.name }
 
+// Count is how many messages the stream holds: the letters, and the further parts of those too large for one message.
+func (d *DeadLetters) Count(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	st, err := d.js.Stream(ctx, d.name)
+	if err != nil {
+		return 0, fmt.Errorf("ask for stream %s: %w", d.name, err)
+	}
+	return st.CachedInfo().State.Msgs, nil
+}
+
 // Put keeps a letter of each event and returns once all are stored. While the stream is full or away it waits and tries again, until
 // ctx ends. Doing it again keeps one letter: each is published only where there is none of that event yet.
 func (d *DeadLetters) Put(ctx context.Context, events []wire.Event) error {

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/stream"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// openLog connects to NATS and finds or makes the log.
+func (d *daemon) openLog(ctx context.Context) error {
+	nc, err := connectNATS(d.cfg.NATS, "persistd "+d.cfg.Instance, d.log.Named("nats"), nats.RetryOnFailedConnect(true))
+	if err != nil {
+		return err
+	}
+	d.nc = nc
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	d.js = js
+	return d.persist(ctx, "open log", func(ctx context.Context) error {
+		if !nc.IsConnected() {
+			return fmt.Errorf("no NATS server answers at %s: %w", redacted(d.cfg.NATS.URL), nc.LastError())
+		}
+		s, err := stream.Ensure(ctx, js, streamConfig(d.cfg.Stream), d.log.Named("stream"))
+		var settings *stream.ConfigError
+		var server *stream.ServerError
+		switch {
+		case errors.As(err, &settings), errors.As(err, &server):
+			return backoff.Permanent(err)
+		case err != nil:
+			return err //nolint:wrapcheck // persist says what was tried.
+		}
+		d.stream = s
+		return nil
+	})
+}
+
+// openStore opens the database, brings its schema up to date where that is wanted, and registers the log in it.
+func (d *daemon) openStore(ctx context.Context) error {
+	store, err := mysqlstore.Open(storeConfig(d.cfg), d.log.Named("mysqlstore"), d.reg)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	d.store = store
+	return d.persist(ctx, "prepare database", func(ctx context.Context) error {
+		prepare := store.Migrate
+		if d.cfg.MySQL.Migrate == "off" {
+			prepare = store.CheckSchema
+		}
+		if err := prepare(ctx); err != nil {
+			return permanent(err)
+		}
+		return permanent(store.Register(ctx, mysqlstore.Log{
+			Stream: d.stream.Name(), Created: d.stream.Created(), Partitions: d.stream.Partitions(),
+		}))
+	})
+}
+
+// permanent marks an error of the database that no waiting mends.
+func permanent(err error) error {
+	var e *batcher.Error
+	if errors.As(err, &e) && e.Class == batcher.Never {
+		return backoff.Permanent(err)
+	}
+	return err
+}
+
+// persist tries until it works, says why it does not yet, and gives up when ctx ends or the error is permanent.
+func (d *daemon) persist(ctx context.Context, what string, try func(context.Context) error) error {
+	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(d.cfg.Retry.Min), backoff.WithMaxInterval(d.cfg.Retry.Max),
+		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
+	err := backoff.RetryNotify(func() error { return try(ctx) }, backoff.WithContext(pauses, ctx), func(err error, pause time.Duration) {
+		d.log.Warn("cannot start yet, trying again", zap.String("step", what), zap.Duration("pause", pause), zap.Error(err))
+		d.waitingFor.Store(&reason{what, err})
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	d.waitingFor.Store(nil)
+	return nil
+}
+
+// reason is what a start waits for.
+type reason struct {
+	step string
+	err  error
+}
+
+// connectNATS connects for as long as it takes; what happens to the connection is logged.
+func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Option) (*nats.Conn, error) {
+	options := append([]nats.Option{
+		nats.Name(name), nats.Timeout(c.ConnectTimeout), nats.MaxReconnects(-1),
+		// A request made while the connection is down must fail and be made again, not sit in a buffer.
+		nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil when it is we who close
+				log.Warn("connection lost", zap.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connection is back", zap.String("server", nc.ConnectedServerName())) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("connection error", zap.String("subject", subject), zap.Error(err))
+		}),
+	}, more...)
+	if c.CredsFile != "" {
+		options = append(options, nats.UserCredentials(c.CredsFile))
+	}
+	if c.User != "" {
+		options = append(options, nats.UserInfo(c.User, string(c.Password)))
+	}
+	if c.Token != "" {
+		options = append(options, nats.Token(string(c.Token)))
+	}
+	if c.TLSCA != "" {
+		options = append(options, nats.RootCAs(c.TLSCA))
+	}
+	if c.TLSCert != "" {
+		options = append(options, nats.ClientCert(c.TLSCert, c.TLSKey))
+	}
+	nc, err := nats.Connect(c.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// redacted is a list of servers without the passwords that it may hold.
+func redacted(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		parsed, err := url.Parse(strings.TrimSpace(u))
+		if err != nil {
+			list[i] = "(a URL that does not parse)"
+			continue
+		}
+		list[i] = parsed.Redacted()
+	}
+	return strings.Join(list, ",")
+}
+
+func streamConfig(c config.Stream) stream.Config {
+	return stream.Config{
+		Name: c.Name, Subjects: wire.Subjects{Prefix: c.Prefix}, Replicas: c.Replicas, Partitions: c.Partitions,
+		MaxBytes: int64(c.MaxBytes), DuplicateWindow: c.DuplicateWindow,
+	}
+}
+
+func storeConfig(c config.Config) mysqlstore.Config {
+	return mysqlstore.Config{
+		DSN: string(c.MySQL.DSN), Owner: c.Instance, Lease: c.Lease.Duration, Writers: c.MySQL.Writers, Readers: c.MySQL.Readers,
+	}
+}
+
+// semantic is a version as semver.org has it, in so far as versions of ours look.
+var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
+
+// serviceVersion is the version as semantic versioning has it, which the service's discovery insists on.
+func serviceVersion() string {
+	if semantic.MatchString(version) {
+		return version
+	}
+	return "0.0.0"
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/persistd/persistd/internal/admin"
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/ingest"
+	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/partition"
+	"github.com/persistd/persistd/internal/position"
+	"github.com/persistd/persistd/internal/readpath"
+	"github.com/persistd/persistd/internal/service"
+	"github.com/persistd/persistd/internal/stream"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// daemon is `persistd serve`, wired:
+//
+//	            ┌────────────────────────── partition.Set ──────────────────────────┐
+//	JetStream ──┼─▶ ingest.Reader ──events──▶ batcher.Batcher ──batches──▶ mysqlstore ├──▶ MySQL
+//	    ▲  ▲    │        one per partition          │      │                    ▲ ▲  │
+//	    │  │    └───────────────────────────────────┼──────┼── leases ──────────┘ │  │
+//	    │  └──────────── stream.DeadLetters ◀─poison┘      │ OnCommit             │
+//	    │ tail                                             ▼                      │ row + position
+//	stream.Stream ◀─── readpath.Reader ◀── bounds ── position.Tracker             │
+//	                        ▲      └───────────────────────────────────────────────┘
+//	 NATS requests ──▶ service.Service ──announcements──▶ the other replicas      admin.Server ◀── probes, scrapes
+//
+// Start waits for what is away and fails for what waiting cannot mend. Stop goes the way of the events: intake and batchers first,
+// then the readers, whose answers wait for the last commits, then the connections.
+type daemon struct {
+	cfg     config.Config
+	log     *zap.Logger
+	reg     *prometheus.Registry
+	started time.Time
+	hooks   hooks
+
+	admin   *admin.Server
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	stream  *stream.Stream
+	store   *mysqlstore.Store
+	set     *partition.Set
+	service *service.Service
+	tracker *position.Tracker
+
+	waitingFor atomic.Pointer[reason] // what start waits for
+	ready      chan struct{}          // closed when everything runs
+	failed     chan error             // why the daemon cannot go on; of one place, the first reason counts
+}
+
+// hooks let a test stand between the parts.
+type hooks struct {
+	store func(batcher.Store) batcher.Store
+}
+
+func newDaemon(cfg config.Config, log *zap.Logger, levels admin.Options, h hooks) (*daemon, error) {
+	d := &daemon{
+		cfg: cfg, log: log, reg: prometheus.NewRegistry(), started: time.Now(), hooks: h,
+		ready: make(chan struct{}), failed: make(chan error, 1),
+	}
+	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &lag{d: d})
+	levels.Listen, levels.DebugListen, levels.Version = cfg.HTTP.Listen, cfg.Pprof.Listen, version
+	levels.Gatherer, levels.Registerer, levels.Log = d.reg, d.reg, log.Named("admin")
+	levels.Startup, levels.Ready = d.startupChecks(), d.readyChecks()
+	var err error
+	d.admin, err = admin.New(levels)
+	if err != nil {
+		return nil, fmt.Errorf("prepare HTTP: %w", err)
+	}
+	return d, nil
+}
+
+// start brings everything up. It blocks while NATS or MySQL are away, probed as not ready; ctx ends that.
+func (d *daemon) start(ctx context.Context) error {
+	if err := d.admin.Start(ctx); err != nil {
+		return fmt.Errorf("start HTTP: %w", err)
+	}
+	if err := d.openLog(ctx); err != nil {
+		return err
+	}
+	if err := d.openStore(ctx); err != nil {
+		return err
+	}
+	limits, err := d.store.Limits(ctx)
+	if err != nil {
+		return fmt.Errorf("ask database for its limits: %w", err)
+	}
+	batching := batchConfig(d.cfg, limits)
+	if err := batching.Validate(); err != nil {
+		return err //nolint:wrapcheck // it names the setting.
+	}
+
+	d.tracker = position.NewTracker(d.stream.Partitions())
+	reader := &readpath.Reader{
+		Rows: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
+		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
+	}
+	d.service = service.New(service.Config{
+		Subjects: d.stream.Subjects(), Version: serviceVersion(), Stream: d.stream.Name(), Created: d.stream.Created(),
+	}, d.nc, reader, d.tracker, d.status, d.reg, d.log.Named("service"))
+
+	var store batcher.Store = d.store
+	if d.hooks.store != nil {
+		store = d.hooks.store(store)
+	}
+	events, err := ingest.New(d.js, ingest.Config{
+		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(),
+	}, d.log.Named("ingest"), d.reg)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the setting.
+	}
+	shared := batcher.Deps{
+		Store: store, DeadLetters: d.stream.DeadLetters(), Gate: semaphore.NewWeighted(int64(d.cfg.MySQL.Writers)),
+		OnCommit: d.committed, Metrics: batcher.NewMetrics(d.reg), Log: d.log.Named("batcher"),
+	}
+	d.set = partition.New(partition.Config{
+		Partitions: d.stream.Partitions(), Lease: d.cfg.Lease.Duration,
+		ReplayWindow: d.cfg.Stream.ReplayWindow, TrimEvery: d.cfg.Stream.TrimInterval,
+	}, partition.Deps{
+		Leases: d.store, Logger: d.log.Named("partition"),
+		Log:     watchedLog{logOf{events, d.stream}, d.fail},
+		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, shared, at) },
+	})
+	if err := d.service.Start(ctx); err != nil {
+		return err //nolint:wrapcheck // it says what was started.
+	}
+	if err := d.set.Start(ctx); err != nil {
+		return err //nolint:wrapcheck // it says what was started.
+	}
+	close(d.ready)
+	d.log.Info("serving", zap.String("version", version), zap.String("instance", d.cfg.Instance), zap.String("stream", d.stream.Name()),
+		zap.Int("partitions", d.stream.Partitions()), zap.String("database", limits.Engine+" "+limits.Version), zap.Stringer("http", d.admin.Addr()))
+	return nil
+}
+
+// committed passes a commit on: to the readers here, and to the other replicas.
+func (d *daemon) committed(c batcher.Committed) {
+	at := position.Commit{Partition: c.Partition, From: c.From, To: c.To}
+	for i := range c.Poison {
+		if at.Rejected == nil {
+			at.Rejected = map[uint64]wire.Poison{}
+		}
+		at.Rejected[c.Poison[i].Message.Sequence] = *c.Poison[i].Poison
+	}
+	d.tracker.Advance(at)
+	d.service.Announce(at)
+}
+
+// fail says that the daemon cannot go on.
+func (d *daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // the first reason counts
+	}
+}
+
+// stop takes everything down: drain bounds what is still committed, hard what is waited for after that. skip ends the drain early.
+// The error says what was not finished; nothing of it is lost, it is still in the log.
+func (d *daemon) stop(skip context.Context) error {
+	d.admin.SetDraining()
+	base := context.WithoutCancel(skip)
+	var errs []error
+	if d.set != nil {
+		drain, cancel := context.WithTimeoutCause(skip, d.cfg.Shutdown.DrainTimeout, fmt.Errorf("drain took longer than %s", d.cfg.Shutdown.DrainTimeout))
+		errs = append(errs, d.set.Stop(drain))
+		cancel()
+	}
+	hard, cancel := context.WithTimeoutCause(base, d.cfg.Shutdown.HardTimeout, errors.New("shutdown ran out of time"))
+	defer cancel()
+	if d.service != nil {
+		errs = append(errs, d.service.Stop(hard))
+	}
+	if d.nc != nil {
+		d.nc.Close()
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	errs = append(errs, d.admin.Stop(hard))
+	return errors.Join(errs...)
+}
+
+// logOf is the log as partitions see it: read by ingest, trimmed by stream.
+type logOf struct {
+	*ingest.Reader
+	stream *stream.Stream
+}
+
+func (l logOf) Trim(ctx context.Context, p int, pos uint64, before time.Time) error {
+	return l.stream.Trim(ctx, p, pos, before) //nolint:wrapcheck // this is stream's method under another roof.
+}
+
+// watchedLog tells when the log is no longer the one the daemon was started on: no partition can go on then, and waiting mends nothing.
+type watchedLog struct {
+	partition.Log
+	fail func(error)
+}
+
+func (l watchedLog) Read(ctx context.Context, p int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+	err := l.Log.Read(ctx, p, after, deliver, pending)
+	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) {
+		l.fail(err)
+	}
+	return err //nolint:wrapcheck // the worker says which partition.
+}
+
+// batchConfig is how the configuration and the database's limits bound a batch.
+func batchConfig(cfg config.Config, limits mysqlstore.Limits) batcher.Config {
+	c := batcher.Config{
+		MaxRows: cfg.Batch.Rows, MaxBytes: int(cfg.Batch.Bytes), QueueBytes: int64(cfg.Batch.QueueBytes),
+		RetryMin: cfg.Retry.Min, RetryMax: cfg.Retry.Max, AttemptTimeout: cfg.MySQL.CommitTimeout,
+	}
+	if c.MaxBytes == 0 {
+		// A quarter of a packet: a state full of quotes doubles when it is escaped, and half is left to spare.
+		c.MaxBytes = int(min(limits.MaxAllowedPacket/4, 16<<20))
+	}
+	c.MaxBytes = min(c.MaxBytes, int(c.QueueBytes))
+	return c.WithDefaults()
+}

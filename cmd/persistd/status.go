@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// status is what this replica says of itself.
+func (d *daemon) status(ctx context.Context) wire.Status {
+	st := wire.Status{
+		Instance: d.cfg.Instance, Version: version, StartedAt: d.started.UTC(),
+		Stream: d.stream.Name(), Created: d.stream.Created(),
+	}
+	for _, c := range d.readyChecks() {
+		if err := c.Check(ctx); err != nil {
+			st.NotReady = append(st.NotReady, c.Name+": "+err.Error())
+		}
+	}
+	st.Ready = len(st.NotReady) == 0
+	if info, err := d.stream.Info(ctx); err == nil {
+		st.LastSeq, st.LogBytes, st.MaxBytes = info.Last, info.Bytes, info.MaxBytes
+	}
+	if n, err := d.stream.DeadLetters().Count(ctx); err == nil {
+		st.DeadLetters = n
+	}
+	mine := d.set.Status()
+	for p := range mine {
+		st.Partitions = append(st.Partitions, wire.PartitionStatus{Partition: p})
+	}
+	if rows, err := d.store.Positions(ctx); err == nil {
+		for _, r := range rows {
+			if r.Partition < len(st.Partitions) {
+				s := &st.Partitions[r.Partition]
+				s.Owner, s.Epoch, s.Position = r.Owner, r.Epoch, r.Position
+			}
+		}
+	}
+	for p, m := range mine {
+		s := &st.Partitions[p]
+		s.State, s.Since = string(m.State), m.Since.UTC().Format(time.RFC3339)
+		s.Phase, s.LagEvents, s.LagSeconds = string(m.Phase.Name), lagOf(m), lagAge(m).Seconds()
+		if err := errors.Join(m.Err, m.Phase.Err); err != nil {
+			s.Error = err.Error()
+		}
+	}
+	return st
+}
+
+type statusCmd struct {
+	config.FileFlag `embed:""`
+	NATS            config.NATS   `embed:"" prefix:"nats-" group:"NATS"`
+	Prefix          string        `name:"stream-prefix" default:"persistd" help:"First token of every subject."`
+	Wait            time.Duration `default:"1s" help:"How long to listen for replicas."`
+	Output          string        `short:"o" enum:"table,json" default:"table" help:"table for people, json for machines."`
+}
+
+// Run implements the command.
+func (cmd *statusCmd) Run(ctx context.Context, std std) error {
+	nc, err := connectNATS(cmd.NATS, "persistd status", zap.NewNop())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	replicas, err := askStatus(ctx, nc, wire.Subjects{Prefix: cmd.Prefix}, cmd.Wait)
+	if err != nil {
+		return err
+	}
+	if cmd.Output == "json" {
+		out := json.NewEncoder(std.out)
+		out.SetIndent("", "  ")
+		return out.Encode(replicas) //nolint:wrapcheck // standard output's own words.
+	}
+	if len(replicas) == 0 {
+		return fmt.Errorf("no replica answered within %s on %s: is `persistd serve` running, on this server and with this prefix?", cmd.Wait, nc.ConnectedUrlRedacted())
+	}
+	return printStatus(std, replicas)
+}
+
+// askStatus collects the answers of all replicas that come within wait.
+func askStatus(ctx context.Context, nc *nats.Conn, subjects wire.Subjects, wait time.Duration) ([]wire.Status, error) {
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("listen for replicas: %w", err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // the connection closes next.
+	if err := nc.PublishRequest(subjects.Status(), inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask for status: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var replicas []wire.Status
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listen for replicas: %w", err)
+		}
+		var st wire.Status
+		if err := json.Unmarshal(m.Data, &st); err != nil {
+			return nil, fmt.Errorf("decode status: %w", err)
+		}
+		replicas = append(replicas, st)
+	}
+	slices.SortFunc(replicas, func(a, b wire.Status) int { return a.StartedAt.Compare(b.StartedAt) })
+	return replicas, nil
+}
+
+func printStatus(std std, replicas []wire.Status) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"replica", "version", "up", "ready", "owns"})
+	newest := replicas[0]
+	owners := map[int]wire.PartitionStatus{}
+	for _, r := range replicas {
+		owns := 0
+		for _, p := range r.Partitions {
+			if p.State == "applying" {
+				owns++
+				owners[p.Partition] = p
+			}
+		}
+		ready := "yes"
+		if !r.Ready {
+			ready = fmt.Sprint(r.NotReady)
+		}
+		t.AppendRow(table.Row{r.Instance, r.Version, time.Since(r.StartedAt).Round(time.Second), ready, owns})
+		if r.LastSeq > newest.LastSeq {
+			newest = r
+		}
+	}
+	out := t.Render()
+	out += fmt.Sprintf("\n\nlog %s: last sequence %d, %s of %s, %d dead letters\n\n", newest.Stream, newest.LastSeq,
+		humanize.IBytes(newest.LogBytes), humanize.IBytes(newest.MaxBytes), newest.DeadLetters)
+	t = table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"partition", "owner", "epoch", "position", "lag events", "lag", "phase", "error"})
+	for _, p := range newest.Partitions {
+		if o, ok := owners[p.Partition]; ok {
+			p.Phase, p.LagEvents, p.LagSeconds, p.Error = o.Phase, o.LagEvents, o.LagSeconds, o.Error
+		}
+		lag := time.Duration(p.LagSeconds * float64(time.Second)).Round(time.Millisecond)
+		t.AppendRow(table.Row{p.Partition, p.Owner, p.Epoch, p.Position, p.LagEvents, lag, p.Phase, p.Error})
+	}
+	_, err := fmt.Fprintln(std.out, out+t.Render())
+	return err //nolint:wrapcheck // standard output's own words.
+}
