@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/config"
+)
+
+// faultHooks understands a child's fault:
+//
+//	none            nothing
+//	kill-after:N    SIGKILL to itself after the N-th commit returned, before anybody learns of it
+func faultHooks(fault string) (hooks, error) {
+	name, arg, _ := strings.Cut(fault, ":")
+	n, err := strconv.Atoi(arg)
+	if arg != "" && err != nil {
+		return hooks{}, fmt.Errorf("fault %q: %w", fault, err)
+	}
+	switch name {
+	case "none":
+		return hooks{}, nil
+	case "kill-after":
+		return hooks{store: func(s batcher.Store) batcher.Store {
+			var commits atomic.Int64
+			return storeFunc(func(ctx context.Context, b *batcher.Batch) error {
+				err := s.Commit(ctx, b)
+				if err == nil && commits.Add(1) == int64(n) {
+					killSelf()
+				}
+				return err
+			})
+		}}, nil
+	default:
+		return hooks{}, fmt.Errorf("fault %q is unknown", fault)
+	}
+}
+
+// killSelf is a crash at this line: SIGKILL cannot be handled, and nothing deferred runs.
+func killSelf() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func newParser(flags *config.Flags, env config.LookupEnv) (*kong.Kong, error) {
+	return kong.New(flags, append(config.Options(env), kong.Name("persistd"), kong.Exit(func(int) {}))...)
+}
