@@ -47,7 +47,7 @@ func TestRestartKeepsAddressAndCommittedRows(t *testing.T) {
 		"after SIGKILL": func(_ *testing.T, db *devstack.Database) { db.Kill() },
 		"after SIGKILL, its pid now another process's": func(t *testing.T, db *devstack.Database) {
 			db.Kill()
-			pid := fmt.Appendf(nil, "%d\n", os.Getpid())
+			pid := fmt.Appendf(nil, "%d\n", os.Getppid()) // the server would forgive its own parent's
 			for _, name := range []string{"server.sock.lock", "server.pid"} {
 				require.NoError(t, os.WriteFile(filepath.Join(db.Dir(), "data", name), pid, 0o600))
 			}
@@ -108,6 +108,8 @@ func TestDatabaseIsPrivate(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.NoFileExists(t, filepath.Join(db.Dir(), "init.sql"), "it holds the password")
 
+	require.Equal(t, "0", query(t, dsn, "SELECT COUNT(*) FROM mysql.user WHERE User IN ('root', '') AND authentication_string = ''"),
+		"accounts without a password")
 	for _, user := range []string{"root", ""} {
 		stranger := open(t, user+"@tcp("+db.Addr()+")/")
 		require.ErrorContains(t, stranger.PingContext(t.Context()), "Access denied", "user %q without a password", user)
