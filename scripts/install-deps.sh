@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages=()
-PATH=$PATH:/usr/local/sbin:/usr/sbin
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/usr/libexec # where devstack looks, too
 [[ -n ${PERSISTD_MARIADBD:-} ]] || command -v mariadbd >/dev/null || packages+=(mariadb-server-core)
 command -v "$(go env CC)" >/dev/null || packages+=(gcc libc6-dev)
 ((${#packages[@]})) || exit 0
