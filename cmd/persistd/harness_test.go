@@ -107,6 +107,7 @@ func (s *stack) settings(more ...string) map[string]string {
 // inProcess is a daemon in the test's own process, with hooks.
 type inProcess struct {
 	*daemon
+	upAt time.Time // when it began to read
 	stop func() error
 }
 
@@ -129,6 +130,7 @@ func (s *stack) serveHere(h hooks, more ...string) *inProcess {
 	})
 	select {
 	case p.daemon = <-up:
+		p.upAt = time.Now()
 	case err := <-done:
 		done <- err
 		require.FailNow(s.t, "daemon ended", "%v\n%s", err, out)
