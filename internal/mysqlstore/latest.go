@@ -8,12 +8,11 @@ import (
 	"github.com/persistd/persistd/internal/readpath"
 )
 
-// latestSQL reads position and row at one moment: a statement has one read view, and row and position were committed together. The
-// unique key gives the row with the highest step without sorting.
+// latestSQL reads position and row at one moment: a statement has one read view, and row and position were committed together. Each
+// part is one look into a key. A derived table would read the same, but MariaDB writes one with a JSON column to disk.
 const latestSQL = "SELECT p.position, p.generation, s.step, s.node_id, s.state, s.created_at, s.log_seq, s.log_gen" +
-	" FROM persistd_partitions p LEFT JOIN" +
-	" (SELECT step, node_id, state, created_at, log_seq, log_gen FROM workflow_steps WHERE run_id=? ORDER BY step DESC LIMIT 1) s" +
-	" ON TRUE WHERE p."
+	" FROM persistd_partitions p LEFT JOIN workflow_steps s" +
+	" ON s.run_id=? AND s.step=(SELECT MAX(step) FROM workflow_steps WHERE run_id=?) WHERE "
 
 // Latest implements [readpath.Rows]. The step's sequence is 0 when persistd did not write the row, or wrote it from a stream that
 // is no longer the registered one: its sequences say nothing about this one's.
@@ -32,7 +31,7 @@ func (s *Store) Latest(ctx context.Context, no int, runID string) (*readpath.Ste
 		logged                sql.NullTime
 	)
 	q := latestSQL + string(r.appendKey(nil, no))
-	err := s.readers.QueryRowContext(ctx, q, runID).Scan(&position, &current, &step, &node, &state, &logged, &sequence, &wrote)
+	err := s.readers.QueryRowContext(ctx, q, runID, runID).Scan(&position, &current, &step, &node, &state, &logged, &sequence, &wrote)
 	if err != nil {
 		return nil, 0, s.fail(what, err)
 	}
