@@ -78,9 +78,11 @@ func (c Config) driver() (*mysql.Config, error) {
 	d.ClientFoundRows = false // the fence counts changed rows
 	d.CheckConnLiveness = true
 	d.MaxAllowedPacket = 0 // ask the server at each connect
-	d.Collation = collation
 	if d.Timeout == 0 {
 		d.Timeout = 5 * time.Second // of connecting; statements end with their ctx
+	}
+	if err := d.Apply(mysql.Charset("utf8mb4", collation)); err != nil {
+		return nil, fmt.Errorf("dsn: %w", err)
 	}
 	return d, nil
 }

@@ -14,9 +14,10 @@ import (
 // collation of the connections. Of the utf8mb4 ones it is known to every server, and compares literals binary.
 const collation = "utf8mb4_bin"
 
-// session is what every connection needs. The literals of [appendString] rely on the character set and on a sql_mode without
-// NO_BACKSLASH_ESCAPES; strict mode makes the server refuse what it would otherwise cut; created_at relies on the time zone.
-const session = "SET NAMES utf8mb4 COLLATE " + collation + ", sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'"
+// session is what every connection needs besides its character set, which the driver sets. The literals of [appendString] rely on
+// both: on utf8mb4, and on a sql_mode without NO_BACKSLASH_ESCAPES. Strict mode makes the server refuse what it would otherwise cut;
+// created_at relies on the time zone.
+const session = "SET sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'"
 
 // isolation has a statement of its own: the variable's name differs between servers.
 const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"

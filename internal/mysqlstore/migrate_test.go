@@ -1,0 +1,167 @@
+package mysqlstore
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/devstack/stacktest"
+	"github.com/persistd/persistd/internal/partition"
+)
+
+func TestMigrateTwiceDoesNothingTheSecondTime(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	was := shape(t, look, "workflow_steps")
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.CheckSchema(t.Context()))
+	require.Equal(t, was, shape(t, look, "workflow_steps"))
+	var n int
+	require.NoError(t, look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+versionTable+" WHERE version_id>0").Scan(&n))
+	require.Equal(t, 6, n)
+}
+
+func TestReplicasThatMigrateAtOnceApplyEachMigrationOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		old  bool
+	}{{"an empty database", false}, {"a database of LangGraph-Go", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dsn := stacktest.Database(t)
+			look := plain(t, dsn)
+			if tt.old {
+				langGraph{look}.createTables(t)
+				langGraph{look}.saveStep(t, "run", 1, "n", `1`)
+			}
+			var g errgroup.Group
+			for i := range 3 {
+				s := open(t, dsn, owner(fmt.Sprint("replica", i)))
+				g.Go(func() error { return s.Migrate(t.Context()) })
+			}
+			require.NoError(t, g.Wait())
+			rows, err := look.QueryContext(t.Context(), "SELECT version_id, COUNT(*) FROM "+versionTable+" GROUP BY version_id")
+			require.NoError(t, err)
+			defer func() { require.NoError(t, rows.Close()) }()
+			versions := 0
+			for rows.Next() {
+				var version, times int
+				require.NoError(t, rows.Scan(&version, &times))
+				require.Equal(t, 1, times, "version %d", version)
+				versions++
+			}
+			require.NoError(t, rows.Err())
+			require.Equal(t, 7, versions, "0, which is goose's, and ours")
+		})
+	}
+}
+
+func TestCheckSchemaSaysWhatIsPending(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	look := plain(t, dsn)
+	s := open(t, dsn)
+	err := s.CheckSchema(t.Context())
+	require.ErrorIs(t, err, ErrSchemaPending)
+	require.ErrorContains(t, err, "6 of 6")
+	requireClass(t, batcher.Operator, err)
+	var n int
+	require.NoError(t, look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema=DATABASE()").Scan(&n))
+	require.Zero(t, n, "asking writes nothing")
+
+	require.NoError(t, s.Migrate(t.Context()))
+	exec(t, look, "DELETE FROM "+versionTable+" WHERE version_id=6")
+	require.ErrorContains(t, s.CheckSchema(t.Context()), "1 of 6")
+}
+
+func TestASchemaOfANewerVersionIsRefused(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	exec(t, look, "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (7, TRUE)")
+	for _, err := range []error{s.CheckSchema(t.Context()), s.Migrate(t.Context())} {
+		require.ErrorIs(t, err, ErrSchemaNewer)
+		require.ErrorContains(t, err, "it is at 7, this version knows 6 (run a version of persistd that is at least as new")
+		requireClass(t, batcher.Operator, err)
+	}
+}
+
+// user makes a user with rights to the database of dsn, and returns its DSN.
+func user(t testing.TB, dsn string, grants ...string) string {
+	t.Helper()
+	c, err := mysql.ParseDSN(dsn)
+	require.NoError(t, err)
+	look := plain(t, dsn)
+	name := "u_" + c.DBName
+	exec(t, look, "CREATE USER "+name+"@'127.0.0.1' IDENTIFIED BY 'secret'")
+	t.Cleanup(func() { exec(t, look, "DROP USER "+name+"@'127.0.0.1'") })
+	for _, g := range grants {
+		exec(t, look, fmt.Sprintf("GRANT "+g+" TO "+name+"@'127.0.0.1'", c.DBName))
+	}
+	c.User, c.Passwd = name, "secret"
+	return c.FormatDSN()
+}
+
+// The rights that docs/schema.md lists.
+var (
+	migrateGrants = []string{"SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON %s.*"}
+	serveGrants   = []string{
+		"SELECT, INSERT, UPDATE ON %s.workflow_steps", "SELECT, INSERT, UPDATE ON %s.workflow_checkpoints",
+		"SELECT, INSERT, UPDATE ON %s.persistd_streams", "SELECT, INSERT, UPDATE ON %s.persistd_partitions",
+		"SELECT ON %s.persistd_schema_version",
+	}
+)
+
+func TestAUserWithoutCreateWorksOnceTheSchemaIsThere(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	langGraph{plain(t, dsn)}.createTables(t)
+	reader := user(t, dsn, "SELECT, INSERT, UPDATE ON %s.*")
+	s := open(t, reader)
+	err := s.Migrate(t.Context())
+	require.ErrorIs(t, err, ErrSchemaPending)
+	requireClass(t, batcher.Operator, err)
+	require.ErrorContains(t, err, "run persistd migrate")
+	require.ErrorContains(t, err, "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON")
+
+	require.NoError(t, open(t, dsn).Migrate(t.Context()))
+	require.NoError(t, s.Migrate(t.Context()))
+}
+
+func TestTheRightsOfTheDocumentationAreEnough(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	langGraph{plain(t, dsn)}.createTables(t)
+	langGraph{plain(t, dsn)}.saveStep(t, "run", 1, "n", `1`)
+	migrator := open(t, user(t, dsn, migrateGrants...))
+	require.NoError(t, migrator.Migrate(t.Context()))
+
+	// The same name on another database would be another test's: this user's rights are replaced.
+	look := plain(t, dsn)
+	c, err := mysql.ParseDSN(dsn)
+	require.NoError(t, err)
+	name := "u_" + c.DBName + "@'127.0.0.1'"
+	exec(t, look, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM "+name)
+	for _, g := range serveGrants {
+		exec(t, look, fmt.Sprintf("GRANT "+g+" TO "+name, c.DBName))
+	}
+	c.User, c.Passwd = "u_"+c.DBName, "secret"
+	s := open(t, c.FormatDSN())
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Ping(t.Context()))
+	require.NoError(t, s.Register(t.Context(), testLog))
+	term := acquire(t, s, 0)
+	commit(t, s, &term, save(1, "run", 1, `2`))
+	_, _, err = s.Latest(t.Context(), 0, "run")
+	require.NoError(t, err)
+	lost, err := s.Renew(t.Context(), []partition.Term{term})
+	require.NoError(t, err)
+	require.Empty(t, lost)
+	_, err = s.Limits(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.Release(t.Context(), term))
+}
