@@ -151,7 +151,9 @@ func TestEnsureNamesEverySettingThatBreaksAnInvariant(t *testing.T) {
 		{"the partitions are no number", func(c *jetstream.StreamConfig) { c.Metadata[metaPartitions] = "eight" }, "metadata persistd.partitions", "--metadata persistd.partitions=8"},
 		{"there are no partitions", func(c *jetstream.StreamConfig) { c.Metadata[metaPartitions] = "0" }, "metadata persistd.partitions", "--metadata persistd.partitions=8"},
 		{"the format is of the future", func(c *jetstream.StreamConfig) { c.Metadata[metaFormat] = "2" }, "metadata persistd.format", "Run the persistd that made it"},
-		{"writes are not flushed", func(c *jetstream.StreamConfig) { c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false }, "persist_mode", "nats stream rm PERSISTD"},
+		{"writes are not flushed", func(c *jetstream.StreamConfig) {
+			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
+		}, "persist_mode", "nats stream rm PERSISTD"},
 		{"another stream is mirrored", func(c *jetstream.StreamConfig) {
 			c.Mirror, c.Subjects, c.SubjectTransform = &jetstream.StreamSource{Name: "SOURCE"}, nil, nil
 			c.AllowAtomicPublish = false

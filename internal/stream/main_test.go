@@ -57,7 +57,9 @@ func observed() (*zap.Logger, *observer.ObservedLogs) {
 	return zap.New(core), logs
 }
 
-func stepBody(step int) string { return fmt.Sprintf(`{"step":%d,"node_id":"n","state":{"n":%d}}`, step, step) }
+func stepBody(step int) string {
+	return fmt.Sprintf(`{"step":%d,"node_id":"n","state":{"n":%d}}`, step, step)
+}
 
 // save publishes a step as a worker does and returns its sequence.
 func save(t *testing.T, js jetstream.JetStream, run string, step int) uint64 {
