@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/persistd/persistd/internal/devstack"
 	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/stream"
@@ -124,4 +125,277 @@ func TestReadDeliversInOrderFromTheMiddle(t *testing.T) {
 	require.Equal(t, from(51, 100), collect(t, w.reader, 50, 100))
 	require.Equal(t, 150.0, testutil.ToFloat64(w.reader.metrics.events.WithLabelValues("0")))
 	require.Equal(t, 0.0, testutil.ToFloat64(w.reader.metrics.resets.WithLabelValues("0")))
+}
+
+func TestReadTellsWhatIsPendingAndWhatIsPoison(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	publish(t, w.js, 1, 2, 0)
+	_, err := w.js.Publish(within(t), subjects.Write("default", "run", "run-001"), []byte("no JSON"))
+	require.NoError(t, err)
+	var (
+		pending []int64
+		events  []wire.Event
+	)
+	err = w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+		if events = append(events, ev); len(events) == 4 {
+			return errEnough
+		}
+		return nil
+	}, func(n int64) {
+		if pending = append(pending, n); len(pending) == 3 {
+			publish(t, w.js, 4, 4, 0)
+		}
+	})
+	require.ErrorIs(t, err, errEnough)
+	require.Equal(t, []int64{2, 1, 0}, pending)
+	require.Equal(t, wire.CodeNotJSON, events[2].Poison.Code)
+	require.Equal(t, 1.0, testutil.ToFloat64(w.reader.metrics.poison.WithLabelValues(wire.CodeNotJSON)))
+	require.Equal(t, "run-001", events[3].RunID)
+	require.Equal(t, "persistd.log.0.default.run.run-001", events[3].Message.Subject)
+	require.WithinDuration(t, time.Now(), events[3].Message.Logged, time.Minute)
+	problems, err := testutil.GatherAndLint(w.reg)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}
+
+// What deliver kept is the event's own for ever.
+func TestEventsKeepTheirBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{ReadAheadMessages: 3})
+	publish(t, w.js, 1, 200, 1000)
+	var events []wire.Event
+	err := w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+		if events = append(events, ev); len(events) == 200 {
+			return errEnough
+		}
+		return nil
+	}, nil)
+	require.ErrorIs(t, err, errEnough)
+	for i, ev := range events {
+		require.Equal(t, int32(i+1), ev.Ops[0].Step)
+		require.Len(t, ev.Ops[0].State, 1002)
+	}
+}
+
+func TestReadStopsPromptly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{Heartbeat: 5 * time.Second})
+	ctx, cancel := context.WithCancelCause(within(t))
+	done := make(chan error, 1)
+	delivered := make(chan struct{}, 1)
+	go func() {
+		done <- w.reader.Read(ctx, 0, 0, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
+	}()
+	publish(t, w.js, 1, 1, 0)
+	<-delivered
+	why := errors.New("the lease is lost")
+	cancel(why)
+	select {
+	case err := <-done:
+		require.ErrorIs(t, err, why)
+	case <-time.After(2 * time.Second):
+		t.Fatal("Read goes on after its context ended")
+	}
+	s, err := w.js.Stream(within(t), w.stream.Name())
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		si, err := s.Info(context.Background())
+		return err == nil && si.State.Consumers == 0
+	}, 10*time.Second, 10*time.Millisecond, "the consumer is left on the server")
+}
+
+// Nothing more than the read-ahead is taken from the log while delivery is blocked.
+func TestReadAheadIsBounded(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		cfg     Config
+		padding int
+		bound   uint64 // messages
+	}{
+		{"in messages", Config{ReadAheadMessages: 10}, 10, 10},
+		{"in bytes, at least one message of the largest size", Config{ReadAheadBytes: 1}, 300 << 10, 3},
+		{"in bytes", Config{ReadAheadBytes: 4 << 20}, 300 << 10, 13},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, stacktest.NATS(t).URL(), test.cfg)
+			const n = 60
+			publish(t, w.js, 1, n, test.padding)
+			release := make(chan struct{})
+			blocked := make(chan struct{})
+			done := make(chan error, 1)
+			var got []uint64
+			go func() {
+				done <- w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+					if got = append(got, ev.Message.Sequence); len(got) == 1 {
+						close(blocked)
+						<-release
+					}
+					if len(got) == n {
+						return errEnough
+					}
+					return nil
+				}, nil)
+			}()
+			<-blocked
+			s, err := w.js.Stream(within(t), w.stream.Name())
+			require.NoError(t, err)
+			var sent uint64
+			quiet := 0
+			require.Eventually(t, func() bool { // until the server sends no more
+				for c := range s.ListConsumers(context.Background()).Info() {
+					if quiet++; c.Delivered.Stream != sent {
+						sent, quiet = c.Delivered.Stream, 0
+					}
+				}
+				return quiet > 20
+			}, 20*time.Second, 10*time.Millisecond)
+			require.LessOrEqual(t, sent, test.bound)
+			require.NotZero(t, sent)
+			close(release)
+			require.ErrorIs(t, <-done, errEnough)
+			require.Equal(t, from(1, n), got)
+		})
+	}
+}
+
+// I4, and each event once: whatever happens to the server in the middle.
+func TestReadSurvives(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	tests := []struct {
+		name   string
+		happen func(t *testing.T, w *world, n *devstack.NATSProcess)
+	}{
+		{"the server is killed and comes back", func(t *testing.T, _ *world, n *devstack.NATSProcess) {
+			n.Kill()
+			require.NoError(t, n.Restart(within(t)))
+		}},
+		{"the server is restarted", func(t *testing.T, _ *world, n *devstack.NATSProcess) {
+			require.NoError(t, n.Restart(within(t)))
+		}},
+		{"the consumer is deleted", func(t *testing.T, w *world, _ *devstack.NATSProcess) {
+			s, err := w.js.Stream(within(t), w.stream.Name())
+			require.NoError(t, err)
+			for name := range s.ConsumerNames(within(t)).Name() {
+				require.NoError(t, s.DeleteConsumer(within(t), name))
+			}
+		}},
+		{"the connection breaks", func(t *testing.T, w *world, _ *devstack.NATSProcess) {
+			require.NoError(t, w.js.Conn().ForceReconnect())
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := stacktest.NATSProcess(t)
+			w := newWorld(t, server.URL(), Config{ReadAheadMessages: 16})
+			publish(t, w.js, 1, n/2, 100)
+			got := make(chan uint64, 2*n)
+			ctx, cancel := context.WithCancel(within(t))
+			done := make(chan error, 1)
+			go func() {
+				done <- w.reader.Read(ctx, 0, 0, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
+			}()
+			receive := func(first, last uint64) {
+				t.Helper()
+				for want := first; want <= last; want++ {
+					select {
+					case seq := <-got:
+						require.Equal(t, want, seq)
+					case <-time.After(30 * time.Second):
+						t.Fatalf("event %d does not come", want)
+					}
+				}
+			}
+			receive(1, 20)
+			test.happen(t, w, server) // in the middle of reading
+			receive(21, n/2)
+			test.happen(t, w, server) // while the reader waits
+			writer := connectTo(t, server.URL())
+			publish(t, writer, n/2+1, n, 100)
+			receive(n/2+1, n)
+			require.NotZero(t, testutil.ToFloat64(w.reader.metrics.resets.WithLabelValues("0")))
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
+			require.Empty(t, got, "delivered twice")
+		})
+	}
+}
+
+func TestReadRefusesAnotherLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{GoneAfter: 200 * time.Millisecond})
+	publish(t, w.js, 1, 3, 0)
+	got := make(chan uint64, 10)
+	read := func(after uint64) chan error {
+		done := make(chan error, 1)
+		go func() {
+			done <- w.reader.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
+		}()
+		return done
+	}
+	err := <-read(4)
+	require.ErrorIs(t, err, ErrShort)
+	require.ErrorContains(t, err, "ends at 3, the position is 4")
+
+	done := read(2)
+	require.Equal(t, uint64(3), <-got)
+	require.NoError(t, w.js.DeleteStream(within(t), w.stream.Name()))
+	err = <-done
+	require.ErrorIs(t, err, ErrOther)
+	require.ErrorIs(t, err, jetstream.ErrStreamNotFound)
+
+	_, err = stream.Ensure(within(t), w.js, stream.Config{Partitions: 1}, zap.NewNop())
+	require.NoError(t, err)
+	publish(t, w.js, 1, 5, 0)
+	require.ErrorIs(t, <-read(2), ErrOther)
+	require.Empty(t, got, "sequences of another log")
+}
+
+func TestReadWaitsForAStreamThatIsGoneForAMoment(t *testing.T) {
+	t.Parallel()
+	server := stacktest.NATS(t)
+	w := newWorld(t, server.URL(), Config{GoneAfter: time.Minute})
+	publish(t, w.js, 1, 1, 0)
+	cfg := w.reader.cfg
+	cfg.Stream = "LATER"
+	r, err := New(w.js, cfg, zap.NewNop(), prometheus.NewRegistry())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(within(t))
+	done := make(chan error, 1)
+	go func() { done <- r.Read(ctx, 0, 0, func(context.Context, wire.Event) error { return nil }, nil) }()
+	require.Eventually(t, func() bool { return testutil.ToFloat64(r.metrics.resets.WithLabelValues("0")) > 2 }, 10*time.Second, 10*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+func TestReadEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	done := make(chan error, 1)
+	delivered := make(chan struct{}, 1)
+	go func() {
+		done <- w.reader.Read(within(t), 0, 0, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
+	}()
+	publish(t, w.js, 1, 1, 0)
+	<-delivered
+	w.js.Conn().Close()
+	require.ErrorIs(t, <-done, nats.ErrConnectionClosed)
+}
+
+func TestConfigReportsAllViolations(t *testing.T) {
+	t.Parallel()
+	err := Config{
+		Created: time.Unix(0, 1), ReadAheadMessages: -1, ReadAheadBytes: -1, Heartbeat: time.Millisecond,
+		RequestTimeout: -1, MaxWait: -1, GoneAfter: -1,
+	}.Validate()
+	for _, want := range []string{"stream", "created", "subject prefix", "read-ahead messages", "read-ahead bytes", "heartbeat", "request timeout", "longest wait", "gone after"} {
+		require.ErrorContains(t, err, want)
+	}
+	_, err = New(nil, Config{}, zap.NewNop(), prometheus.NewRegistry())
+	require.Error(t, err)
 }
