@@ -91,7 +91,7 @@ func (s Subjects) ParseLog(subject string) (Address, error) {
 	ns, rest, ok2 := strings.Cut(rest, ".")
 	kind, token, ok3 := strings.Cut(rest, ".")
 	n, err := strconv.Atoi(part)
-	if !ok || !ok1 || !ok2 || !ok3 || err != nil || n < 0 || strings.Contains(token, ".") {
+	if !ok || !ok1 || !ok2 || !ok3 || err != nil || n < 0 || strconv.Itoa(n) != part || strings.Contains(token, ".") {
 		return Address{}, poisonf(CodeSubject, "subject %q is not %s.log.<partition>.<namespace>.<kind>.<token>", subject, s.Prefix)
 	}
 	return Address{Partition: n, Namespace: ns, Kind: kind, Token: token}, nil
