@@ -26,7 +26,7 @@ const (
 // session is one consumer and what was received through it.
 type session struct {
 	p          *position
-	sub        *nats.Subscription
+	sub        receiver
 	inbox      string // pull n is answered under inbox.n
 	next       string // where pulls are asked for
 	pull       int    // the number of the open pull
@@ -35,19 +35,26 @@ type session struct {
 	reconnects uint64
 }
 
+// receiver is the subscription; an interface so that a test can lose messages, which a server never does when asked.
+type receiver interface {
+	NextMsgWithContext(ctx context.Context) (*nats.Msg, error)
+}
+
 // session reads until something is in doubt, which is its error; a new one continues at p.last.
 func (p *position) session(ctx context.Context) (err error) {
 	r := p.r
 	nc := r.js.Conn()
 	s := &session{p: p, inbox: nc.NewInbox(), reconnects: nc.Stats().Reconnects}
-	if s.sub, err = nc.SubscribeSync(s.inbox + ".*"); err != nil {
+	sub, err := nc.SubscribeSync(s.inbox + ".*")
+	if err != nil {
 		return s.fatal(fmt.Errorf("subscribe: %w", err))
 	}
-	defer func() { err = errors.Join(err, ignoreClosed(s.sub.Unsubscribe())) }()
+	defer func() { err = errors.Join(err, ignoreClosed(sub.Unsubscribe())) }()
 	// What is pending is bounded by the pull; a limit here would drop messages out of its middle.
-	if err := s.sub.SetPendingLimits(-1, -1); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return s.fatal(fmt.Errorf("subscribe: %w", err))
 	}
+	s.sub = sub
 	name, err := s.create(ctx)
 	if err != nil {
 		return err

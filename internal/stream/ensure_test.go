@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -234,6 +236,31 @@ func TestEnsureSaysThatReplicasNeedServers(t *testing.T) {
 	t.Parallel()
 	_, err := Ensure(within(t), connect(t), Config{Replicas: 3}, zap.NewNop())
 	require.ErrorContains(t, err, "3 replicas need a cluster")
+}
+
+func TestEnsureSaysThatItIsNotConnected(t *testing.T) {
+	t.Parallel()
+	nc, err := nats.Connect("nats://127.0.0.1:1", nats.RetryOnFailedConnect(true))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	_, err = Ensure(within(t), js, Config{}, zap.NewNop())
+	require.ErrorContains(t, err, "not connected")
+}
+
+// A server without JetStream says nothing at all; Ensure says what is missing.
+func TestEnsureRefusesAServerWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	require.True(t, s.ReadyForConnections(10*time.Second))
+	_, err = Ensure(within(t), connectTo(t, s.ClientURL()), Config{}, zap.NewNop())
+	var refused *ServerError
+	require.ErrorAs(t, err, &refused)
+	require.Contains(t, refused.Hint, "-js")
 }
 
 func TestCheckVersionRefusesOldServersByNameAndVersion(t *testing.T) {

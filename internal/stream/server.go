@@ -39,7 +39,11 @@ func (e *ServerError) Unwrap() error { return e.Err }
 
 // checkServer refuses a server that is too old. In a cluster it sees the one that this process is connected to.
 func checkServer(nc *nats.Conn) error {
-	return checkVersion(nc.ConnectedServerName(), nc.ConnectedServerVersion())
+	version := nc.ConnectedServerVersion()
+	if version == "" {
+		return errors.New("ask for the server's version: not connected")
+	}
+	return checkVersion(nc.ConnectedServerName(), version)
 }
 
 func checkVersion(name, version string) error {

@@ -1,0 +1,98 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/devstack/stacktest"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// script is what a subscription receives.
+type script chan *nats.Msg
+
+func (s script) NextMsgWithContext(ctx context.Context) (*nats.Msg, error) {
+	select {
+	case m := <-s:
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// What a server sends may be lost on the way, come twice, or be nothing at all. What is received is scripted, because a server guards
+// the replies that mark its messages; the reader, its pulls and the connection are real.
+func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
+	t.Parallel()
+	event := func(seq, consumerSeq uint64) *nats.Msg {
+		return &nats.Msg{
+			Reply: fmt.Sprintf("$JS.ACK.PERSISTD.c.1.%d.%d.1700000000000000000.0", seq, consumerSeq),
+			Data:  []byte(`{"step":1,"node_id":"n","state":1}`),
+		}
+	}
+	status := func(header string) *nats.Msg {
+		h, err := nats.DecodeHeadersMsg([]byte("NATS/1.0 " + header + "\r\n\r\n"))
+		require.NoError(t, err)
+		return &nats.Msg{Header: h}
+	}
+	tests := []struct {
+		name      string
+		after     uint64
+		answers   [][]*nats.Msg // to each pull
+		delivered []uint64
+		err       string
+	}{
+		{"a message is lost in the middle", 0, [][]*nats.Msg{{event(1, 1), event(5, 3)}}, []uint64{1}, "message 3 of the consumer came after its 1"},
+		{"the last message is lost, which a heartbeat tells", 0, [][]*nats.Msg{{event(1, 1), status("100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2")}},
+			[]uint64{1}, "message 2 of the consumer is missing after its 1"},
+		{"a heartbeat tells nothing new", 0, [][]*nats.Msg{{event(1, 1), status("100 Idle Heartbeat\r\nNats-Last-Consumer: 1"), event(2, 2), status("503")}}, []uint64{1, 2}, "503"},
+		{"a message comes again", 4, [][]*nats.Msg{{event(5, 1), event(5, 2)}}, []uint64{5}, "message 5 came after 5"},
+		{"a message from before the position", 4, [][]*nats.Msg{{event(3, 1)}}, nil, "message 3 came after 4"},
+		{"silence", 0, [][]*nats.Msg{{event(1, 1)}}, []uint64{1}, "no sign of the server"},
+		{"the consumer is deleted", 0, [][]*nats.Msg{{event(1, 1), status("409 Consumer Deleted")}}, []uint64{1}, "409 Consumer Deleted"},
+		{"a pull expires, and the next goes on", 0, [][]*nats.Msg{{event(1, 1), status("408 Request Timeout")}, {event(2, 2), status("409 Batch Completed")}, {event(3, 3)}},
+			[]uint64{1, 2, 3}, "no sign of the server"},
+		{"the bytes of a pull are used up", 0, [][]*nats.Msg{{event(1, 1), status("409 Message Size Exceeds MaxBytes")}, {event(2, 2)}}, []uint64{1, 2}, "no sign of the server"},
+		{"a message is larger than a pull", 0, [][]*nats.Msg{{status("409 Message Size Exceeds MaxBytes")}}, nil, "larger than the read-ahead"},
+		{"what is no message of a consumer", 0, [][]*nats.Msg{{{Reply: "elsewhere", Data: []byte("x")}}}, nil, "read message's place"},
+	}
+	url := stacktest.NATS(t).URL()
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			js := connectTo(t, url)
+			nc, pulls := js.Conn(), 0
+			r, err := New(js, Config{Stream: "PERSISTD", Created: time.Unix(1, 0), Subjects: subjects, Heartbeat: 100 * time.Millisecond}, zap.NewNop(), prometheus.NewRegistry())
+			require.NoError(t, err)
+			next, received := fmt.Sprintf("scripted.%d", i), make(script, 10)
+			_, err = nc.Subscribe(next, func(m *nats.Msg) {
+				if pulls++; pulls > len(test.answers) {
+					return
+				}
+				for _, a := range test.answers[pulls-1] {
+					a.Subject, a.Sub = m.Reply, m.Sub
+					if a.Reply != "" {
+						a.Subject = "persistd.log.0.default.run.run-001"
+					}
+					received <- a
+				}
+			})
+			require.NoError(t, err)
+			var delivered []uint64
+			p := &position{r: r, last: test.after, metrics: r.metrics.of(0), log: zap.NewNop(), deliver: func(_ context.Context, ev wire.Event) error {
+				delivered = append(delivered, ev.Message.Sequence)
+				return nil
+			}}
+			s := &session{p: p, sub: received, inbox: nc.NewInbox(), next: next, reconnects: nc.Stats().Reconnects}
+			require.ErrorContains(t, s.run(within(t)), test.err)
+			require.Equal(t, test.delivered, delivered)
+		})
+	}
+}
