@@ -52,6 +52,11 @@ func connect(ctx context.Context, natsURL string, cfg config) (*nats.Conn, error
 		return nil, err
 	}
 	opts.Servers = servers
+	if opts.AsyncErrorCB == nil { // the default writes to stderr
+		opts.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			cfg.logger.Warn("connection reports an error", zap.Error(err))
+		}
+	}
 	nc, err := opts.Connect()
 	switch {
 	case err == nil:
@@ -104,18 +109,16 @@ func redact(natsURL string) string {
 }
 
 // watchErrors has m's calls fail at once when the server forbids what they publish; otherwise they would wait for an answer in vain.
-// What the user set to be told of errors is told still.
-func watchErrors(nc *nats.Conn, m *mux, logger *zap.Logger) {
-	users := nc.ErrorHandler()
+// What was set to be told of errors is told still.
+func watchErrors(nc *nats.Conn, m *mux) {
+	others := nc.ErrorHandler()
 	nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 		if subject := deniedSubject(err); subject != "" {
 			m.fail(subject, permissionFault("publish to "+subject))
 		}
-		if users != nil {
-			users(nc, sub, err)
-			return
+		if others != nil {
+			others(nc, sub, err)
 		}
-		logger.Warn("connection reports an error", zap.Error(err))
 	})
 }
 

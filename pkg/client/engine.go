@@ -59,7 +59,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 		return &fault{kind: ErrUnavailable, err: err}
 	}
 	if e.cfg.conn == nil {
-		watchErrors(e.nc, e.mux, e.cfg.logger)
+		watchErrors(e.nc, e.mux)
 	}
 	if e.nc.IsConnected() { // not yet so with nats.RetryOnFailedConnect
 		if err := e.mux.check(ctx); err != nil {
