@@ -104,7 +104,7 @@ func (l *thelog) events(ctx context.Context) ([]wire.Event, error) {
 		return nil, err
 	}
 	var events []wire.Event
-	for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
+	for seq := max(1, s.CachedInfo().State.FirstSeq); seq <= s.CachedInfo().State.LastSeq; seq++ {
 		m, err := s.GetMsg(ctx, seq)
 		if err != nil {
 			return nil, err
