@@ -14,10 +14,6 @@ import (
 	"github.com/persistd/persistd/internal/partition"
 )
 
-func (d *daemon) startupChecks() []admin.Check {
-	return []admin.Check{{Name: "started", Check: func(context.Context) error { return d.startedUp() }}}
-}
-
 // readyChecks are what a replica needs to answer reads, and what an operator has to mend. That another replica owns the partitions
 // is no reason not to be ready.
 func (d *daemon) readyChecks() []admin.Check {

@@ -75,7 +75,8 @@ func newDaemon(cfg config.Config, log *zap.Logger, levels admin.Options, h hooks
 	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &lag{d: d})
 	levels.Listen, levels.DebugListen, levels.Version = cfg.HTTP.Listen, cfg.Pprof.Listen, version
 	levels.Gatherer, levels.Registerer, levels.Log = d.reg, d.reg, log.Named("admin")
-	levels.Startup, levels.Ready = d.startupChecks(), d.readyChecks()
+	// No startup check: a NATS or MySQL that is away is waited for, and restarting the process would only add to it.
+	levels.Ready = d.readyChecks()
 	var err error
 	d.admin, err = admin.New(levels)
 	if err != nil {

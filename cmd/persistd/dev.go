@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/persistd/persistd/internal/config"
@@ -97,5 +99,14 @@ Try:  nats -s %[1]s pub persistd.write.default.run.run-001 '{"step":1,"node_id":
       nats -s %[1]s req persistd.read.default.latest '{"run_id":"run-001"}'
       persistd status --nats-url %[1]s
 
-`, cfg.NATS.URL, clientCommand(string(cfg.MySQL.DSN)), d.admin.Addr())
+`, cfg.NATS.URL, clientCommand(string(cfg.MySQL.DSN)), browsable(d.admin.Addr()))
+}
+
+// browsable is an address to go to: one that listens everywhere is also here.
+func browsable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+	}
+	return addr.String()
 }
