@@ -399,3 +399,19 @@ func TestConfigReportsAllViolations(t *testing.T) {
 	_, err = New(nil, Config{}, zap.NewNop(), prometheus.NewRegistry())
 	require.Error(t, err)
 }
+
+// A log that is trimmed to nothing still knows where it ends, also after its server was killed: that is not a log that lost its end.
+func TestReadAfterAllWasTrimmedAndTheServerKilled(t *testing.T) {
+	t.Parallel()
+	server := stacktest.NATSProcess(t)
+	w := newWorld(t, server.URL(), Config{})
+	publish(t, w.js, 1, 50, 100)
+	require.NoError(t, w.stream.Trim(within(t), 0, 50, time.Now().Add(time.Hour)))
+	server.Kill()
+	require.NoError(t, server.Restart(within(t)))
+	info, err := stream.Ensure(within(t), connectTo(t, server.URL()), stream.Config{Partitions: 1}, zap.NewNop())
+	require.NoError(t, err)
+	require.Equal(t, w.stream.Created(), info.Created())
+	publish(t, connectTo(t, server.URL()), 51, 51, 100)
+	require.Equal(t, []uint64{51}, collect(t, w.reader, 50, 51))
+}

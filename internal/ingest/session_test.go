@@ -96,3 +96,21 @@ func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
 		})
 	}
 }
+
+// After a reconnect the last messages may be missing with nothing behind them to show it.
+func TestASessionEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	js := connectTo(t, stacktest.NATS(t).URL())
+	r, err := New(js, Config{Stream: "PERSISTD", Created: time.Unix(1, 0), Subjects: subjects}, zap.NewNop(), prometheus.NewRegistry())
+	require.NoError(t, err)
+	received := make(script, 1)
+	heartbeat, err := nats.DecodeHeadersMsg([]byte("NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\n\r\n"))
+	require.NoError(t, err)
+	received <- &nats.Msg{Header: heartbeat}
+	s := &session{p: &position{r: r, metrics: r.metrics.of(0), log: zap.NewNop()}, sub: received, inbox: js.Conn().NewInbox(), next: "nobody"}
+	reconnected := make(chan struct{})
+	js.Conn().SetReconnectHandler(func(*nats.Conn) { close(reconnected) })
+	require.NoError(t, js.Conn().ForceReconnect())
+	<-reconnected
+	require.ErrorContains(t, s.run(within(t)), "the connection was lost")
+}

@@ -88,6 +88,19 @@ func TestTailIsWhatTheRunHasAfterThePosition(t *testing.T) {
 	}
 }
 
+// Events of one run that follow each other directly are all there, page after page.
+func TestTailOfARunThatIsAlone(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, 0)
+	const n = pageMessages + 10
+	for i := range n {
+		save(t, h.js, "run-001", i)
+	}
+	require.Equal(t, count(0, n), steps(t, h.tail(t, "run-001", 0)))
+	h.s.page = func(context.Context, string, uint64) (directPage, error) { return directPage{end: true}, nil }
+	require.Equal(t, count(n-20, n), steps(t, h.tail(t, "run-001", n-20)), "from the leader alone")
+}
+
 // I6: a replica that is behind gives less than there is, and Tail returns all of it nevertheless.
 func TestTailReadsWhatAReplicaLacksFromTheLeader(t *testing.T) {
 	t.Parallel()
