@@ -68,8 +68,8 @@ func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Reg
 // read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many of the partition
 // were behind it in the log when the server sent it.
 //
-// It also returns, at once and for good, an error that wraps [ErrOther] or [ErrShort] when the log is not the one that after is a
-// position of.
+// It also returns, for good, an error that wraps [ErrOther] or [ErrShort] when the log is not the one that after is a position of, and
+// [nats.ErrConnectionClosed] when the connection was closed by this process.
 //
 // I4: the sequence of what is delivered rises, whatever the server sends.
 func (r *Reader) Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {

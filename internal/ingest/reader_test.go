@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -16,106 +15,9 @@ import (
 
 	"github.com/persistd/persistd/internal/devstack"
 	"github.com/persistd/persistd/internal/devstack/stacktest"
-	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/stream"
 	"github.com/persistd/persistd/internal/wire"
 )
-
-func TestMain(m *testing.M) { stacktest.Main(m) }
-
-// The two halves of a partition's log fit together.
-var _ partition.Log = struct {
-	*Reader
-	*stream.Stream
-}{}
-
-var subjects = wire.Subjects{Prefix: "persistd"}
-
-// world is a log of one partition, and a reader of it.
-type world struct {
-	js     jetstream.JetStream
-	stream *stream.Stream
-	reader *Reader
-	reg    *prometheus.Registry
-}
-
-func connectTo(t *testing.T, url string) jetstream.JetStream {
-	t.Helper()
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	require.NoError(t, err)
-	return js
-}
-
-func newWorld(t *testing.T, url string, cfg Config) *world {
-	t.Helper()
-	w := &world{js: connectTo(t, url), reg: prometheus.NewRegistry()}
-	var err error
-	w.stream, err = stream.Ensure(within(t), w.js, stream.Config{Partitions: 1, MaxBytes: 256 << 20}, zap.NewNop())
-	require.NoError(t, err)
-	cfg.Stream, cfg.Created, cfg.Subjects = w.stream.Name(), w.stream.Created(), subjects
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 100 * time.Millisecond
-	}
-	if cfg.MaxWait == 0 {
-		cfg.MaxWait = 100 * time.Millisecond
-	}
-	w.reader, err = New(w.js, cfg, zap.NewNop(), w.reg)
-	require.NoError(t, err)
-	return w
-}
-
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// publish saves steps first to last of one run, with state bytes of padding each.
-func publish(t *testing.T, js jetstream.JetStream, first, last, padding int) {
-	t.Helper()
-	pad := make([]byte, padding)
-	for i := range pad {
-		pad[i] = 'x'
-	}
-	for i := first; i <= last; i++ {
-		_, err := js.PublishAsync(subjects.Write(wire.DefaultNamespace, wire.KindRun, "run-001"),
-			fmt.Appendf(nil, `{"step":%d,"node_id":"n","state":"%s"}`, i, pad))
-		require.NoError(t, err)
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-within(t).Done():
-		t.Fatal("publish: no acknowledgement")
-	}
-}
-
-var errEnough = errors.New("enough")
-
-// collect reads until the event at sequence last, and returns the sequences and steps that were delivered.
-func collect(t *testing.T, r *Reader, after, last uint64) []uint64 {
-	t.Helper()
-	var got []uint64
-	err := r.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error {
-		got = append(got, ev.Message.Sequence)
-		if ev.Message.Sequence == last {
-			return errEnough
-		}
-		return nil
-	}, nil)
-	require.ErrorIs(t, err, errEnough)
-	return got
-}
-
-func from(first, last uint64) (all []uint64) {
-	for seq := first; seq <= last; seq++ {
-		all = append(all, seq)
-	}
-	return all
-}
 
 func TestReadDeliversInOrderFromTheMiddle(t *testing.T) {
 	t.Parallel()
