@@ -47,6 +47,7 @@ type publication struct {
 	// when every attempt so far was refused.
 	unanswered time.Time
 	cause      error // why the last attempt came to nothing
+	abandoned  bool  // the caller has gone: it goes on only until the outcome is known
 }
 
 var _ receiver = (*publication)(nil)

@@ -130,6 +130,7 @@ func (p *publisher) wait(ctx context.Context, pub *publication) (pubAck, error) 
 		return pub.ack, pub.err
 	case pub.maybeLogged():
 		// It goes on: the run's next may not be sent before the outcome is known.
+		pub.abandoned = true
 		return pubAck{}, unknownFault(pub.cause, ctx.Err())
 	case pub.cause != nil:
 		err := fmt.Errorf("%w: %w", pub.cause, ctx.Err())
@@ -187,6 +188,8 @@ func (p *publisher) refusedLocked(pub *publication, err error) {
 			err = unknownFault(nil, err)
 		}
 		p.settleLocked(pub, err)
+	case pub.abandoned && pub.unanswered.IsZero():
+		p.settleLocked(pub, err) // surely not logged, and nobody wants it to be
 	case !pub.unanswered.IsZero() && now.Add(pause).Sub(pub.unanswered) > p.cfg.retryLimit:
 		p.settleLocked(pub, unknownFault(err, fmt.Errorf("gave up after %s: %w", p.cfg.retryLimit, context.DeadlineExceeded)))
 	default:

@@ -80,6 +80,7 @@ func (e *engine) loadLatest(ctx context.Context, runID string) (latestStep, erro
 
 // waitCommitted waits until the event that ack is of is in MySQL.
 func (e *engine) waitCommitted(ctx context.Context, runID string, ack pubAck) error {
+	last := errNotYet
 	for pauses := newPauses(); ; {
 		started := time.Now()
 		wait := maxCommitWait
@@ -96,7 +97,10 @@ func (e *engine) waitCommitted(ctx context.Context, runID string, ack pubAck) er
 			return nil
 		case err == nil:
 			err = errNotYet
+		case ctx.Err() != nil:
+			err = last // it was asked to wait and did not get to answer: that says nothing
 		}
+		last = err
 		pause := pauses.NextBackOff()
 		if waited := time.Since(started); waited >= wait {
 			pause = 0
