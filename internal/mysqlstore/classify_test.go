@@ -119,7 +119,7 @@ func TestErrorsOfTheRealServer(t *testing.T) {
 			if tt.prepare != "" {
 				exec(t, look, tt.prepare)
 			}
-			e := save(1, "run", 1, tt.state)
+			e := save(2, "run", 1, tt.state)
 			e.Ops[0].NodeID = tt.node
 			err := s.Commit(t.Context(), batch(term, save(1, "before", 1, `1`), e))
 			requireClass(t, tt.want, err)
@@ -129,6 +129,8 @@ func TestErrorsOfTheRealServer(t *testing.T) {
 			require.Zero(t, position(t, s, 0))
 			if tt.prepare == "" {
 				require.Zero(t, count(t, look, "before"), "the batch is one transaction")
+				require.NoError(t, s.Commit(t.Context(), batch(term, save(1, "before", 1, `1`))), "nothing is left open: half of it goes")
+				require.Equal(t, 1, count(t, look, "before"))
 			}
 		})
 	}

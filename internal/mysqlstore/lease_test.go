@@ -147,6 +147,26 @@ func TestReleaseEndsOnlyItsOwnTerm(t *testing.T) {
 	require.Equal(t, "two", rows[0].Owner)
 }
 
+func TestReleaseOfAPredecessorsTermLeavesOurs(t *testing.T) {
+	t.Parallel()
+	s, _, _ := ready(t)
+	first := acquire(t, s, 0)
+	second, err := s.Acquire(t.Context(), 0, true)
+	require.NoError(t, err)
+	require.NoError(t, s.Release(t.Context(), first))
+	rows, err := s.Positions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "one", rows[0].Owner)
+	require.NoError(t, s.Release(t.Context(), partition.Term{Partition: 0, Epoch: second.Epoch + 1}), "nor does a later one's")
+	rows, err = s.Positions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "one", rows[0].Owner)
+	require.NoError(t, s.Release(t.Context(), second))
+	rows, err = s.Positions(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, rows[0].Owner)
+}
+
 func TestI2ADatabaseRestoredToBeforeTheRegistrationBeginsAgain(t *testing.T) {
 	t.Parallel()
 	s, _, look := ready(t)
