@@ -73,7 +73,9 @@ func configuredWrong(err error) string {
 	if errors.As(err, &verification) || errors.As(err, new(x509.UnknownAuthorityError)) || errors.As(err, new(x509.HostnameError)) {
 		return "the server's certificate is not trusted: check the DSN's tls parameter and the CA it names"
 	}
-	for _, e := range []error{mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword, mysql.ErrUnknownPlugin, mysql.ErrOldProtocol} {
+	for _, e := range []error{
+		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword, mysql.ErrUnknownPlugin, mysql.ErrOldProtocol,
+	} {
 		if errors.Is(err, e) {
 			return "the server wants another kind of connection or authentication: check the DSN's parameters and the user's plugin"
 		}

@@ -1,6 +1,7 @@
 package mysqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -31,39 +32,44 @@ func (s *Store) Acquire(ctx context.Context, no int, reclaim bool) (partition.Te
 	return term, s.fail(what, err)
 }
 
+// acquire looks before it takes: a look waits for nobody, but to take the row would wait for the commit that the owner may be at.
 func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bool) (term partition.Term, err error) {
+	const free = "(owner='' OR lease_until<UTC_TIMESTAMP(6) OR (? AND owner=?))"
+	where := " WHERE " + string(r.appendKey(nil, no))
+	var (
+		owner      string
+		mayTake    bool
+		generation uint32
+	)
+	err = s.leases.QueryRowContext(ctx, "SELECT owner, "+free+" FROM persistd_partitions"+where, reclaim, s.config.Owner).Scan(&owner, &mayTake)
+	if err != nil {
+		return term, fmt.Errorf("look at lease: %w", err)
+	}
+	if !mayTake {
+		return term, fmt.Errorf("%w: %q", partition.ErrHeld, owner)
+	}
 	tx, err := s.leases.BeginTx(ctx, nil)
 	if err != nil {
 		return term, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing once committed
-	key := string(r.appendKey(nil, no))
 	res, err := tx.ExecContext(ctx, "UPDATE persistd_partitions SET owner=?, epoch=epoch+1,"+
-		" lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND WHERE "+key+
-		" AND (owner='' OR lease_until<UTC_TIMESTAMP(6) OR (? AND owner=?))",
+		" lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND"+where+" AND "+free,
 		s.config.Owner, s.config.Lease.Microseconds(), reclaim, s.config.Owner)
 	if err != nil {
 		return term, fmt.Errorf("take lease: %w", err)
 	}
-	taken, err := res.RowsAffected()
-	if err != nil {
-		return term, fmt.Errorf("take lease: %w", err)
+	if n, err := res.RowsAffected(); err != nil || n != 1 { // the epoch rises, so a match is a change
+		return term, cmp.Or(err, fmt.Errorf("%w: another was faster", partition.ErrHeld))
 	}
-	var (
-		owner      string
-		generation uint32
-	)
 	term.Partition = no
-	err = tx.QueryRowContext(ctx, "SELECT owner, epoch, position, generation FROM persistd_partitions WHERE "+key).
-		Scan(&owner, &term.Epoch, &term.Position, &generation)
+	err = tx.QueryRowContext(ctx, "SELECT epoch, position, generation FROM persistd_partitions"+where).
+		Scan(&term.Epoch, &term.Position, &generation)
 	if err != nil {
-		return term, fmt.Errorf("read partition: %w", err)
-	}
-	if taken != 1 {
-		return partition.Term{}, fmt.Errorf("%w: %q", partition.ErrHeld, owner)
+		return partition.Term{}, fmt.Errorf("read partition: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
-		return term, fmt.Errorf("commit: %w", err)
+		return partition.Term{}, fmt.Errorf("commit: %w", err)
 	}
 	if generation != r.generation {
 		// Another replica registered the stream again, after the database was restored.

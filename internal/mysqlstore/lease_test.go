@@ -127,6 +127,30 @@ func TestRenewDoesNotWaitForACommit(t *testing.T) {
 	require.Greater(t, rows[1].LeaseFor, 10*time.Second)
 }
 
+func TestAcquireDoesNotWaitForTheOwnersCommit(t *testing.T) {
+	t.Parallel()
+	s, dsn, look := ready(t)
+	acquire(t, s, 0)
+	commit, err := look.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, commit.Rollback()) }()
+	_, err = commit.ExecContext(t.Context(), "UPDATE persistd_partitions SET position=1 WHERE "+string(s.registered.Load().appendKey(nil, 0)))
+	require.NoError(t, err)
+	two := open(t, dsn, owner("two"))
+	require.NoError(t, two.Register(t.Context(), testLog))
+	_, err = two.Acquire(t.Context(), 0, false) // would wait for 50 s, and fail
+	require.ErrorIs(t, err, partition.ErrHeld)
+}
+
+func TestI2AGenerationThatAnotherReplicaRegisteredIsLearnt(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	exec(t, look, "UPDATE persistd_partitions SET generation=9")
+	term := acquire(t, s, 0)
+	commit(t, s, &term, save(1, "run", 1, `1`))
+	require.EqualValues(t, 9, readRow(t, look, "run", 1).gen)
+}
+
 func TestReleaseEndsOnlyItsOwnTerm(t *testing.T) {
 	t.Parallel()
 	s, dsn, _ := ready(t)

@@ -124,7 +124,8 @@ var rules = map[uint16]rule{
 	1442: operator("a trigger on workflow_steps updates workflow_steps"),
 	1471: operator("workflow_steps is not a table that can be inserted into"),
 	1644: operator("a trigger refuses the row: see its message"), // SIGNAL
-	1932: operator(hintBroken),                                   // MariaDB: table does not exist in engine
+	1665: operator("set the server's binlog_format to ROW or MIXED: commits are READ COMMITTED"),
+	1932: operator(hintBroken), // MariaDB: table does not exist in engine
 
 	// The server's disk and files.
 	3:    operator(hintDisk),   // error writing file, with the system's error number

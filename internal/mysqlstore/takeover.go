@@ -20,7 +20,8 @@ func takeovers() []*goose.Migration {
 }
 
 func takeover(version int64, t table) *goose.Migration {
-	return goose.NewGoMigration(version, &goose.GoFunc{RunDB: t.takeOver, Mode: goose.TransactionDisabled}, &goose.GoFunc{Mode: goose.TransactionDisabled})
+	up := &goose.GoFunc{RunDB: t.takeOver, Mode: goose.TransactionDisabled}
+	return goose.NewGoMigration(version, up, &goose.GoFunc{Mode: goose.TransactionDisabled})
 }
 
 // table is what a table must have. What it has besides, columns and keys of the user's own, stays.
@@ -113,7 +114,8 @@ func (t table) explain(err error) error {
 	}
 	return &verdict{
 		class: batcher.Operator, number: answer.Number, err: err,
-		hint: "rows of " + t.name + " are the same by (" + t.unique + "), trailing spaces aside: nothing was changed; remove or rename all but one of them",
+		hint: "rows of " + t.name + " are the same by (" + t.unique +
+			"), trailing spaces aside: nothing was changed; remove or rename all but one of them",
 	}
 }
 
