@@ -41,7 +41,7 @@ func (d *daemon) openLog(ctx context.Context) error {
 		var settings *stream.ConfigError
 		var server *stream.ServerError
 		switch {
-		case errors.As(err, &settings), errors.As(err, &server):
+		case errors.As(err, &settings), errors.As(err, &server) && server.Err == nil: // an old server stays old
 			return backoff.Permanent(err)
 		case err != nil:
 			return err //nolint:wrapcheck // persist says what was tried.
