@@ -31,6 +31,22 @@ func TestRegisterIsIdempotentAndKeepsWhatIsThere(t *testing.T) {
 	require.Equal(t, was, is)
 }
 
+func TestRegisterAddsAMissingPartitionAndLeavesTheOthers(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	term := acquire(t, s, 1)
+	commit(t, s, &term, save(3, "run", 1, `1`))
+	exec(t, look, "DELETE FROM persistd_partitions WHERE partition_no=2")
+	require.NoError(t, s.Register(t.Context(), testLog))
+	rows, err := s.Positions(t.Context())
+	require.NoError(t, err)
+	require.Len(t, rows, 4)
+	require.EqualValues(t, 3, rows[1].Position)
+	require.Equal(t, "one", rows[1].Owner)
+	require.Zero(t, rows[2].Position)
+	commit(t, s, &term, save(4, "run", 2, `1`))
+}
+
 func TestEachStreamEverRegisteredHasAGenerationOfItsOwn(t *testing.T) {
 	t.Parallel()
 	_, dsn, _ := ready(t) // generation 1

@@ -194,3 +194,26 @@ func TestATakeoverRebuildsATableOnce(t *testing.T) {
 		require.Empty(t, changes)
 	}
 }
+
+func TestATakeoverOutlastsTheReadTimeoutOfTheDSN(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	look := plain(t, dsn)
+	langGraph{look}.createTables(t)
+	reader, err := look.BeginTx(t.Context(), nil) // whom the ALTER TABLE has to wait for
+	require.NoError(t, err)
+	defer func() { _ = reader.Rollback() }()
+	_, err = reader.ExecContext(t.Context(), "DO (SELECT COUNT(*) FROM workflow_steps)")
+	require.NoError(t, err)
+	s := open(t, dsn+"&readTimeout=500ms")
+	done := make(chan error)
+	go func() { done <- s.Migrate(t.Context()) }()
+	require.Eventually(t, func() bool {
+		var n int
+		err := look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE db=DATABASE()"+
+			" AND state LIKE '%metadata lock%' AND time>=2").Scan(&n)
+		return err == nil && n == 1
+	}, 20*time.Second, 50*time.Millisecond)
+	require.NoError(t, reader.Rollback())
+	require.NoError(t, <-done)
+}
