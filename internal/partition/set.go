@@ -62,15 +62,16 @@ type Set struct {
 	deps    Deps
 	workers []*worker
 
-	wg     sync.WaitGroup
-	intake context.Context //nolint:containedctx // the life of the readers, from Start to Stop: there is no call it could come with.
-	hard   context.Context //nolint:containedctx // the life of everything else.
-	stop   context.CancelCauseFunc
-	kill   context.CancelCauseFunc
-	aux    context.CancelCauseFunc // ends the renewer and the trimmer, after the workers
+	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	life    *life      // nil before Start
+	stopped bool       // Stop was called: nothing starts any more
+}
 
-	auxWG sync.WaitGroup
-	once  sync.Once
+// life is what runs from Start to Stop.
+type life struct {
+	stop  context.CancelCauseFunc // ends intake
+	kill  context.CancelCauseFunc // ends the workers
+	ended chan struct{}           // closed when nothing runs any more
 }
 
 // New prepares a set; nothing runs until Start.
@@ -83,57 +84,65 @@ func New(cfg Config, deps Deps) *Set {
 }
 
 // Start begins to acquire, read and apply partitions and returns at once: a database or a log that is away is waited for. ctx only
-// carries values: the set runs until Stop.
+// carries values: the set runs until Stop. A set lives once: a second Start, or one after Stop, is an error.
 func (s *Set) Start(ctx context.Context) error {
-	if s.stop != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopped:
+		return errors.New("start partitions: already stopped")
+	case s.life != nil:
 		return errors.New("start partitions: already started")
 	}
 	base := context.WithoutCancel(ctx)
-	s.hard, s.kill = context.WithCancelCause(base)
-	s.intake, s.stop = context.WithCancelCause(s.hard)
-	var aux context.Context
-	aux, s.aux = context.WithCancelCause(base)
+	hard, kill := context.WithCancelCause(base)
+	intake, stop := context.WithCancelCause(hard)
+	s.life = &life{stop: stop, kill: kill, ended: make(chan struct{})}
+
+	var workers, aux sync.WaitGroup
 	for _, w := range s.workers {
-		s.wg.Go(func() { w.run(s.intake, s.hard) })
+		workers.Go(func() { w.run(intake, hard) })
 	}
-	s.auxWG.Go(func() { s.every(aux, s.cfg.Lease/3, s.renew) })
-	s.auxWG.Go(func() { s.every(aux, s.cfg.TrimEvery, s.trim) })
+	auxCtx, stopAux := context.WithCancelCause(base)
+	aux.Go(func() { s.every(auxCtx, s.cfg.Lease/3, s.renew) })
+	aux.Go(func() { s.every(auxCtx, s.cfg.TrimEvery, s.trim) })
+	go func(ended chan<- struct{}) { // Stop waits for it
+		defer close(ended)
+		workers.Wait()
+		stopAux(errStopping) // not before: a drain may outlast the leases, so they are renewed meanwhile
+		aux.Wait()
+		kill(errStopping)
+	}(s.life.ended)
 	return nil
 }
 
 // Stop stops intake, commits what was read, releases the leases and waits for all of it. When ctx ends before, what is under way is
 // cancelled, and Stop returns an error that counts the events that were read and not committed; they are still in the log. It may
-// be called before Start, and more than once.
+// be called before Start, more than once, and concurrently: each call waits, and the first ctx that ends cancels.
 func (s *Set) Stop(ctx context.Context) error {
-	if s.stop == nil {
+	s.mu.Lock()
+	l := s.life
+	s.stopped = true
+	s.mu.Unlock()
+	if l == nil {
 		return nil
 	}
-	s.stop(errStopping)
-	stopped := make(chan struct{})
-	go func() { // ends with the workers, which end with hard at the latest
-		s.wg.Wait()
-		close(stopped)
-	}()
-	var err error
+	l.stop(errStopping)
 	select {
-	case <-stopped:
+	case <-l.ended:
+		return nil
 	case <-ctx.Done():
-		unfinished := 0
-		for _, w := range s.workers {
-			unfinished += w.status().Queued
-		}
-		s.kill(errHardStop)
-		<-stopped
-		if unfinished > 0 {
-			err = fmt.Errorf("drain partitions: %d events were read and not committed, and are still in the log: %w", unfinished, context.Cause(ctx))
-		}
 	}
-	s.once.Do(func() {
-		s.aux(errStopping)
-		s.auxWG.Wait()
-		s.kill(errStopping)
-	})
-	return err
+	unfinished := 0
+	for _, w := range s.workers {
+		unfinished += w.status().Queued
+	}
+	l.kill(errHardStop)
+	<-l.ended
+	if unfinished > 0 {
+		return fmt.Errorf("drain partitions: %d events were read and not committed, and are still in the log: %w", unfinished, context.Cause(ctx))
+	}
+	return nil
 }
 
 // Status is what each partition is doing, by its number.
