@@ -23,6 +23,8 @@ type Config struct {
 	ReplayWindow time.Duration
 	// TrimEvery is the pause between two trims. Default 1 min.
 	TrimEvery time.Duration
+	// Jitter is the random part of the pause before a partition is tried again, from 0 (none) to 1. Default 0.5; negative means none.
+	Jitter float64
 }
 
 // WithDefaults returns c with every zero field that has a default set to it.
@@ -33,6 +35,10 @@ func (c Config) WithDefaults() Config {
 	if c.TrimEvery == 0 {
 		c.TrimEvery = time.Minute
 	}
+	if c.Jitter == 0 {
+		c.Jitter = 0.5
+	}
+	c.Jitter = max(0, c.Jitter)
 	return c
 }
 

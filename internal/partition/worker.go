@@ -68,26 +68,36 @@ func newWorker(cfg Config, deps Deps, partition int) *worker {
 func (w *worker) run(intake, hard context.Context) {
 	// The first lease found under this instance's name is a dead predecessor's; a later one is another process with our name.
 	reclaim := true
-	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(w.cfg.Lease/100), backoff.WithMaxInterval(w.cfg.Lease/5), backoff.WithMaxElapsedTime(0))
+	acquire, again := w.pauses(), w.pauses()
 	for intake.Err() == nil {
 		term, err := w.acquire(intake, reclaim)
 		if err != nil {
 			w.enter(Waiting, err)
-			pause(intake, retry.NextBackOff())
+			pause(intake, acquire.NextBackOff())
 			continue
 		}
 		reclaim = false
-		retry.Reset()
+		acquire.Reset()
+		began := time.Now()
 		w.deps.Logger.Info("partition acquired", zap.Int("partition", w.partition), zap.Uint64("epoch", term.Epoch), zap.Uint64("position", term.Position))
 		err = w.apply(intake, hard, term)
 		w.release(hard, term)
 		if err != nil {
 			w.enter(Waiting, err)
 			w.deps.Logger.Warn("partition given up", zap.Int("partition", w.partition), zap.Uint64("epoch", term.Epoch), zap.Error(err))
-			pause(intake, retry.NextBackOff())
+			if time.Since(began) >= w.cfg.Lease { // it worked for a while; what ends each term at once is tried ever more rarely
+				again.Reset()
+			}
+			pause(intake, again.NextBackOff())
 		}
 	}
 	w.enter(Stopped, nil)
+}
+
+// pauses is a sequence of pauses that grow, without an end.
+func (w *worker) pauses() backoff.BackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(w.cfg.Lease/100), backoff.WithMaxInterval(w.cfg.Lease/5),
+		backoff.WithRandomizationFactor(w.cfg.Jitter), backoff.WithMaxElapsedTime(0))
 }
 
 func (w *worker) acquire(ctx context.Context, reclaim bool) (Term, error) {
