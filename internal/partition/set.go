@@ -21,7 +21,7 @@ type Config struct {
 	Lease time.Duration
 	// ReplayWindow is how long committed events stay in the log. Zero trims them as soon as they are committed.
 	ReplayWindow time.Duration
-	// TrimEvery is the pause between two trims. Default 1 min.
+	// TrimEvery is the pause between two trims, and bounds each of them. Default 1 min.
 	TrimEvery time.Duration
 	// Jitter is the random part of the pause before a partition is tried again, from 0 (none) to 1. Default 0.5; negative means none.
 	Jitter float64
@@ -203,14 +203,24 @@ func (s *Set) trim(ctx context.Context) {
 		if _, ok := w.term(); !ok {
 			continue
 		}
-		// The position is read from the database for each trim: what is remembered may be of a database since restored.
-		pos, err := s.deps.Leases.Position(ctx, w.partition)
-		if err == nil && pos > 0 {
-			err = s.deps.Log.Trim(ctx, w.partition, pos, before)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := s.trimOne(ctx, w.partition, before); err != nil && ctx.Err() == nil {
 			s.deps.Logger.Warn("log was not trimmed", zap.Int("partition", w.partition), zap.Error(err),
 				zap.String("hint", "committed events stay in the log until it is; a full log refuses new ones"))
 		}
 	}
+}
+
+// trimOne shortens one partition. One that does not answer must not keep the others from it.
+func (s *Set) trimOne(ctx context.Context, partition int, before time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.TrimEvery)
+	defer cancel()
+	// The position is read from the database for each trim: what is remembered may be of a database since restored.
+	pos, err := s.deps.Leases.Position(ctx, partition)
+	if err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	if pos == 0 {
+		return nil
+	}
+	return s.deps.Log.Trim(ctx, partition, pos, before) //nolint:wrapcheck // the log line says what was tried.
 }
