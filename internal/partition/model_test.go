@@ -1,0 +1,368 @@
+package partition_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/partition"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // where synctest's clock starts
+
+const lease = 10 * time.Second
+
+// world is a database and a log in memory that several replicas share. The database's clock is the test's, virtual one.
+type world struct {
+	mu     sync.Mutex
+	rows   []row
+	events [][]wire.Event // by partition
+	last   uint64         // the stream's sequence
+	grown  chan struct{}  // closed, and made anew, when the log grows
+	trims  []trim
+}
+
+// row is a partition's row, with the rows that were written in the same transactions.
+type row struct {
+	owner    string
+	epoch    uint64
+	position uint64
+	until    time.Time
+	applied  []uint64
+	writers  []string // who applied each of them
+}
+
+type trim struct {
+	at        time.Duration
+	partition int
+	position  uint64
+	window    time.Duration // how long before now
+}
+
+func newWorld(partitions int) *world {
+	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{})}
+}
+
+// publish appends n events to a partition.
+func (w *world) publish(p, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for range n {
+		w.last++
+		w.events[p] = append(w.events[p], wire.Event{
+			Message: wire.Message{Sequence: w.last, Logged: time.Now()}, Partition: p, RunID: "run", Size: 488, // a KiB with the queue's overhead
+			Ops: []wire.Op{{Type: wire.OpStep, Step: int32(w.last), State: []byte("{}")}},
+		})
+	}
+	close(w.grown)
+	w.grown = make(chan struct{})
+}
+
+// row is a copy of a partition's row.
+func (w *world) row(p int) row {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.rows[p]
+	r.applied, r.writers = slices.Clone(r.applied), slices.Clone(r.writers)
+	return r
+}
+
+// take makes somebody else the owner, as a replica that found the lease run out does.
+func (w *world) take(p int, owner string, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := &w.rows[p]
+	r.owner, r.epoch, r.until = owner, r.epoch+1, time.Now().Add(d)
+}
+
+// restore is a backup of the database played back: what was applied above position is gone. Leases stay, the worst case.
+func (w *world) restore(p int, position uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := &w.rows[p]
+	n, _ := slices.BinarySearch(r.applied, position+1)
+	r.position, r.applied, r.writers = position, r.applied[:n], r.writers[:n]
+}
+
+// replica is one replica's connections to the world: it is Leases, Log and Store, with faults.
+type replica struct {
+	*world
+	name string
+	took time.Duration // of a commit
+
+	fmu    sync.Mutex
+	faults map[string][]error // by method, popped; errHang blocks until ctx ends
+	calls  map[string][]time.Duration
+	paused chan struct{} // when set, each call blocks until it is closed, and then goes on, or its ctx ends
+	cut    error         // when set, each call fails with it
+}
+
+var (
+	errHang = errors.New("hang")
+	errCut  = errors.New("connection refused")
+)
+
+func (w *world) replica(name string) *replica {
+	return &replica{world: w, name: name, faults: map[string][]error{}, calls: map[string][]time.Duration{}}
+}
+
+// fail makes the next calls of method fail.
+func (r *replica) fail(method string, errs ...error) {
+	r.fmu.Lock()
+	defer r.fmu.Unlock()
+	r.faults[method] = append(r.faults[method], errs...)
+}
+
+// pause freezes the replica's connections until the returned function is called.
+func (r *replica) pause() (resume func()) {
+	r.fmu.Lock()
+	defer r.fmu.Unlock()
+	ch := make(chan struct{})
+	r.paused = ch
+	return func() {
+		r.fmu.Lock()
+		r.paused = nil
+		r.fmu.Unlock()
+		close(ch)
+	}
+}
+
+// crash cuts the replica off for good.
+func (r *replica) crash() {
+	r.fmu.Lock()
+	defer r.fmu.Unlock()
+	r.cut = errCut
+}
+
+// called is when method was called.
+func (r *replica) called(method string) []time.Duration {
+	r.fmu.Lock()
+	defer r.fmu.Unlock()
+	return slices.Clone(r.calls[method])
+}
+
+// arrive counts a call and injects its fault.
+func (r *replica) arrive(ctx context.Context, method string) error {
+	r.fmu.Lock()
+	r.calls[method] = append(r.calls[method], time.Since(epoch))
+	var err error
+	if list := r.faults[method]; len(list) > 0 {
+		err, r.faults[method] = list[0], list[1:]
+	}
+	r.fmu.Unlock()
+	if errors.Is(err, errHang) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return r.connected(ctx)
+}
+
+// connected blocks while the replica is paused, and fails once it crashed.
+func (r *replica) connected(ctx context.Context) error {
+	r.fmu.Lock()
+	paused, cut := r.paused, r.cut
+	r.fmu.Unlock()
+	if paused != nil {
+		select {
+		case <-paused:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if cut != nil {
+		return cut
+	}
+	return context.Cause(ctx)
+}
+
+func (r *replica) Acquire(ctx context.Context, p int, reclaim bool) (partition.Term, error) {
+	if err := r.arrive(ctx, "acquire"); err != nil {
+		return partition.Term{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	row := &r.rows[p]
+	if row.owner != "" && time.Now().Before(row.until) && (!reclaim || row.owner != r.name) {
+		return partition.Term{}, fmt.Errorf("%w: %s", partition.ErrHeld, row.owner)
+	}
+	row.owner, row.epoch, row.until = r.name, row.epoch+1, time.Now().Add(lease)
+	return partition.Term{Partition: p, Epoch: row.epoch, Position: row.position}, nil
+}
+
+func (r *replica) Renew(ctx context.Context, terms []partition.Term) (lost []partition.Term, err error) {
+	if err := r.arrive(ctx, "renew"); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range terms {
+		row := &r.rows[t.Partition]
+		if row.owner != r.name || row.epoch != t.Epoch {
+			lost = append(lost, t)
+			continue
+		}
+		row.until = time.Now().Add(lease)
+	}
+	return lost, nil
+}
+
+func (r *replica) Release(ctx context.Context, t partition.Term) error {
+	if err := r.arrive(ctx, "release"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if row := &r.rows[t.Partition]; row.owner == r.name && row.epoch == t.Epoch {
+		row.owner = ""
+	}
+	return nil
+}
+
+func (r *replica) Position(ctx context.Context, p int) (uint64, error) {
+	if err := r.arrive(ctx, "position"); err != nil {
+		return 0, err
+	}
+	return r.row(p).position, nil
+}
+
+func (r *replica) Read(ctx context.Context, p int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+	for method := "read"; ; method = "read on" {
+		if err := r.arrive(ctx, method); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		events, grown := slices.Clone(r.events[p]), r.grown
+		r.mu.Unlock()
+		for i, ev := range events {
+			if ev.Message.Sequence <= after {
+				continue
+			}
+			if err := deliver(ctx, ev); err != nil {
+				return err
+			}
+			after = ev.Message.Sequence
+			pending(int64(len(events) - i - 1))
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (r *replica) Trim(ctx context.Context, p int, position uint64, before time.Time) error {
+	if err := r.arrive(ctx, "trim"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trims = append(r.trims, trim{time.Since(epoch), p, position, time.Since(before)})
+	return nil
+}
+
+func (r *replica) Commit(ctx context.Context, b *batcher.Batch) error {
+	err := r.arrive(ctx, "commit")
+	if err == nil {
+		select {
+		case <-time.After(r.took):
+			err = r.connected(ctx)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	var classified *batcher.Error
+	switch {
+	case errors.As(err, &classified):
+		return classified
+	case err != nil:
+		return &batcher.Error{Class: batcher.Again, Number: 2006, Err: err}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	row := &r.rows[b.Partition]
+	switch {
+	case row.owner != r.name || row.epoch != b.Epoch:
+		return &batcher.Error{Class: batcher.Lost, Err: errors.New("another epoch")}
+	case row.position != b.After:
+		return &batcher.Error{Class: batcher.Moved, Err: fmt.Errorf("position is %d, not %d", row.position, b.After)}
+	}
+	for _, ev := range b.Events {
+		row.applied, row.writers = append(row.applied, ev.Message.Sequence), append(row.writers, r.name)
+	}
+	row.position = b.Last()
+	return nil
+}
+
+// letters refuses: nothing here is poison.
+type letters struct{}
+
+func (letters) Put(context.Context, []wire.Event) error { return errors.New("nothing here is poison") }
+
+// set makes the replica's set. Nothing in it is random.
+func (r *replica) set(t *testing.T, cfg partition.Config) *partition.Set {
+	t.Helper()
+	if cfg.Partitions == 0 {
+		cfg.Partitions = len(r.rows)
+	}
+	cfg.Lease, cfg.Jitter = lease, -1
+	batching := batcher.Config{Jitter: -1, QueueBytes: 8 << 10, MaxBytes: 4 << 10, RetryMin: time.Second, RetryMax: time.Second}.WithDefaults()
+	require.NoError(t, batching.Validate())
+	deps := batcher.Deps{Store: r, DeadLetters: letters{}, Metrics: batcher.NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}
+	return partition.New(cfg, partition.Deps{
+		Leases: r, Log: r, Logger: zaptest.NewLogger(t).Named(r.name),
+		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, deps, at) },
+	})
+}
+
+// start starts a set and lets it come to rest.
+func (r *replica) start(t *testing.T, cfg partition.Config) *partition.Set {
+	t.Helper()
+	s := r.set(t, cfg)
+	require.NoError(t, s.Start(t.Context()))
+	return s
+}
+
+func sequences(from, to uint64) []uint64 {
+	var seqs []uint64
+	for seq := from; seq <= to; seq++ {
+		seqs = append(seqs, seq)
+	}
+	return seqs
+}
+
+// end is the sequence of the last event.
+func (w *world) end() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+func (w *world) trimmed() []trim {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.trims)
+}
+
+// log is a partition's events.
+func (w *world) log(p int) []wire.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events[p])
+}
