@@ -102,6 +102,7 @@ type replica struct {
 	*world
 	name string
 	took time.Duration // of a commit
+	deaf bool          // a commit that is under way is not cancelled
 
 	fmu    sync.Mutex
 	faults map[string][]error // by method, popped; errHang blocks until ctx ends
@@ -279,7 +280,9 @@ func (r *replica) Trim(ctx context.Context, p int, position uint64, before time.
 
 func (r *replica) Commit(ctx context.Context, b *batcher.Batch) error {
 	err := r.arrive(ctx, "commit")
-	if err == nil {
+	if err == nil && r.deaf {
+		<-time.After(r.took)
+	} else if err == nil {
 		select {
 		case <-time.After(r.took):
 			err = r.connected(ctx)

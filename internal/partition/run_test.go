@@ -204,6 +204,25 @@ func TestReaderThatFailsEndsTheTermAndIsPausedFor(t *testing.T) {
 	})
 }
 
+func TestReaderThatFailsDuringTheLastCommitEndsTheTermAllTheSame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.publish(0, 1)
+		r := w.replica("a")
+		r.took, r.deaf = time.Second, true // the server commits, though the caller went away
+		s := r.start(t, partition.Config{})
+		synctest.Wait()
+		r.fail("read on", errors.New("consumer is gone"))
+		w.publish(0, 0)
+		<-time.After(time.Second + 50*ms)
+		require.Equal(t, sequences(1, 1), w.row(0).applied)
+		require.EqualError(t, s.Status()[0].Err, "read partition 0: consumer is gone")
+		require.Equal(t, partition.Waiting, s.Status()[0].State)
+		stop(t, s)
+	})
+}
+
 func TestReaderThatAlwaysFailsIsTriedEverMoreRarely(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -238,6 +257,12 @@ func TestDatabaseThatIsAwayIsWaitedFor(t *testing.T) {
 			us(6_925_781) + 250, us(8_925_781) + 250, us(10_925_781) + 250, // at most a fifth of the lease
 		}, r.called("acquire"))
 		require.Equal(t, sequences(1, 3), w.row(0).applied)
+
+		w.take(0, "other", time.Hour)
+		w.publish(0, 1)
+		<-time.After(500 * ms)
+		const at = 20 * time.Second
+		require.Equal(t, []time.Duration{at + 100*ms, at + 200*ms, at + 350*ms}, r.called("acquire")[12:], "the pauses begin anew")
 		stop(t, s)
 	})
 }

@@ -17,6 +17,7 @@ func TestI1OwnedPartitionsAreTrimmedUpToThePositionInTheDatabase(t *testing.T) {
 		w.take(1, "other", 90*time.Second)
 		w.publish(0, 4) // 1..4
 		w.publish(1, 2) // 5, 6
+		w.restore(1, 5) // the other has committed 5
 		r := w.replica("a")
 		s := r.start(t, partition.Config{ReplayWindow: time.Hour})
 		<-time.After(61 * time.Second)
