@@ -61,6 +61,11 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step
 			r.Positions.Found(p, pos)
 			continue
 		}
+		if bound == 0 && pos > 0 {
+			// Nothing was heard of the partition since this process began. While nobody writes to it nothing will be, and each read
+			// would fetch all that the log keeps of its run.
+			r.Positions.Advance(position.Commit{Partition: p, From: pos, To: pos})
+		}
 		return latest(row, tail, pos), nil
 	}
 	return nil, fmt.Errorf("read run: the position of partition %d went back %d times", p, restarts)
