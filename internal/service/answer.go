@@ -31,12 +31,12 @@ const compressAbove = 8 << 10
 // the subscription's queue.
 func (s *Service) spawn(life context.Context, r micro.Request, answer func(context.Context, micro.Request) error) {
 	if s.reads.Acquire(life, 1) != nil {
-		s.fail(r, errStopping)
+		s.refuse(r, errStopping)
 		return
 	}
 	if !s.enter() {
 		s.reads.Release(1)
-		s.fail(r, errStopping)
+		s.refuse(r, errStopping)
 		return
 	}
 	go func() {
@@ -51,12 +51,12 @@ func (s *Service) spawn(life context.Context, r micro.Request, answer func(conte
 // spawnWait answers r when the commit that it waits for has come. Waiting costs a goroutine and nothing else.
 func (s *Service) spawnWait(held context.Context, r micro.Request) {
 	if !s.waits.TryAcquire(1) {
-		s.fail(r, &fault{wire.StatusBusy, fmt.Errorf("%d requests wait for their commit already", s.cfg.Waits)})
+		s.refuse(r, &fault{wire.StatusBusy, fmt.Errorf("%d requests wait for their commit already", s.cfg.Waits)})
 		return
 	}
 	if !s.enter() {
 		s.waits.Release(1)
-		s.fail(r, errStopping)
+		s.refuse(r, errStopping)
 		return
 	}
 	go func() {
@@ -66,15 +66,23 @@ func (s *Service) spawnWait(held context.Context, r micro.Request) {
 	}()
 }
 
+// refuse answers a request that was not taken.
+func (s *Service) refuse(r micro.Request, f *fault) {
+	s.metrics.refused.WithLabelValues(verb(r), f.status).Inc()
+	s.fail(r, f)
+}
+
+// verb is the last token of the subject, which is an endpoint's.
+func verb(r micro.Request) string { return r.Subject()[strings.LastIndexByte(r.Subject(), '.')+1:] }
+
 func (s *Service) observe(ctx context.Context, r micro.Request, answer func(context.Context, micro.Request) error) {
 	begin := time.Now()
-	verb := r.Subject()[strings.LastIndexByte(r.Subject(), '.')+1:]
 	result := "ok"
 	if err := answer(ctx, r); err != nil {
 		result = "error"
 		s.fail(r, err)
 	}
-	s.metrics.requests.WithLabelValues(verb, result).Observe(time.Since(begin).Seconds())
+	s.metrics.requests.WithLabelValues(verb(r), result).Observe(time.Since(begin).Seconds())
 }
 
 // fail answers with an error; what is neither the caller's fault nor an outage is logged.
@@ -147,7 +155,10 @@ func (s *Service) committed(held context.Context, r micro.Request) error {
 	if q.Stream != "" && q.Stream != s.cfg.Stream {
 		return &fault{wire.StatusBadRequest, fmt.Errorf("stream %q is not the one read here, %q", q.Stream, s.cfg.Stream)}
 	}
-	limit := min(time.Duration(q.WaitMS)*time.Millisecond, wire.MaxCommittedWait)
+	if q.Sequence == 0 {
+		return &fault{wire.StatusBadRequest, errors.New("sequence is missing or 0: it is the one that the log acknowledged the event with")}
+	}
+	limit := time.Duration(min(q.WaitMS, wire.MaxCommittedWait.Milliseconds())) * time.Millisecond
 	notYet := errors.New("not committed yet")
 	ctx, cancel := context.WithTimeoutCause(held, max(limit, time.Millisecond), notYet)
 	defer cancel()

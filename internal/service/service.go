@@ -48,12 +48,13 @@ type Service struct {
 	reads, waits *semaphore.Weighted
 	wg           sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows; nothing blocks while it is held
-	svc     micro.Service
-	sub     *nats.Subscription
-	release context.CancelCauseFunc // ends the waits for commits
-	cancel  context.CancelFunc      // ends everything
-	stopped bool                    // no request is taken any more: wg only counts down
+	mu       sync.Mutex    // guards what follows; nothing blocks while it is held
+	starting chan struct{} // nil before Start, closed at its end
+	svc      micro.Service
+	sub      *nats.Subscription
+	release  context.CancelCauseFunc // ends the waits for commits
+	cancel   context.CancelFunc      // ends everything
+	stopped  bool                    // no request is taken any more: wg only counts down
 }
 
 // New prepares the service; status is asked for each request of the replica's status.
@@ -75,8 +76,30 @@ func New(cfg Config, nc *nats.Conn, reader *readpath.Reader, tracker *position.T
 	}
 }
 
-// Start begins to answer. When it returns nil, the server knows of the subscriptions.
+// Start begins to answer. When it returns nil, the server knows of the subscriptions. A service lives once: a second Start, or one
+// after Stop, is an error.
 func (s *Service) Start(ctx context.Context) error {
+	s.mu.Lock()
+	stopped, started := s.stopped, s.starting != nil
+	if !stopped && !started {
+		s.starting = make(chan struct{})
+	}
+	s.mu.Unlock()
+	switch {
+	case stopped:
+		return errors.New("start service: already stopped")
+	case started:
+		return errors.New("start service: already started")
+	}
+	err := s.start(ctx)
+	close(s.starting)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start service: %w", err), s.Stop(ctx))
+	}
+	return nil
+}
+
+func (s *Service) start(ctx context.Context) error {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	held, release := context.WithCancelCause(life)
 	svc, err := micro.AddService(s.nc, micro.Config{
@@ -88,15 +111,18 @@ func (s *Service) Start(ctx context.Context) error {
 	if err != nil {
 		release(err)
 		cancel()
-		return fmt.Errorf("start service: %w", err)
+		return fmt.Errorf("register service: %w", err)
 	}
 	s.mu.Lock()
 	s.svc, s.release, s.cancel = svc, release, cancel
 	s.mu.Unlock()
+	if err := s.listen(svc, life, held); err != nil {
+		return err
+	}
 	flush, done := context.WithTimeout(ctx, s.cfg.ReadTimeout)
 	defer done()
-	if err := errors.Join(s.listen(svc, life, held), s.nc.FlushWithContext(flush)); err != nil {
-		return errors.Join(fmt.Errorf("start service: %w", err), s.Stop(ctx))
+	if err := s.nc.FlushWithContext(flush); err != nil {
+		return fmt.Errorf("flush subscriptions: %w", err)
 	}
 	return nil
 }
@@ -123,13 +149,26 @@ func (s *Service) listen(svc micro.Service, life, held context.Context) error {
 var errStopping = &fault{wire.StatusUnavailable, errors.New("replica is stopping")}
 
 // Stop takes no more requests and answers those it has: reads with what they ask for, waits for a commit with word to ask another
-// replica. When ctx ends before, reads are cancelled. It may be called before Start, and more than once.
+// replica. When ctx ends before, reads are cancelled. It may be called before Start, more than once, and concurrently: each call waits.
 func (s *Service) Stop(ctx context.Context) error {
 	s.mu.Lock()
-	svc, sub, release, cancel := s.svc, s.sub, s.release, s.cancel
-	s.svc, s.sub, s.stopped = nil, nil, true
+	s.stopped = true
+	starting := s.starting
 	s.mu.Unlock()
-	if svc == nil {
+	if starting == nil {
+		return nil
+	}
+	<-starting // bounded: Start waits for one flush
+	s.mu.Lock()
+	svc, sub, release, cancel := s.svc, s.sub, s.release, s.cancel
+	s.svc, s.sub = nil, nil
+	s.mu.Unlock()
+	if cancel == nil { // it did not start
+		return nil
+	}
+	defer context.AfterFunc(ctx, cancel)()
+	if svc == nil { // another call stops it
+		s.wg.Wait()
 		return nil
 	}
 	var err error
@@ -138,7 +177,6 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 	err = errors.Join(err, svc.Stop())
 	release(errStopping)
-	defer context.AfterFunc(ctx, cancel)()
 	s.wg.Wait() // bounded: every request ends with ctx or with its own timeout
 	cancel()
 	if err != nil {
