@@ -30,6 +30,7 @@ func TestStepsOfARunAreLoggedInOrderAndOnceWhateverTheConnectionDoes(t *testing.
 			st := open[state](t, p.url(), client.WithDurability(row.save), client.WithAttemptTimeout(100*time.Millisecond), client.WithMaxInFlight(64, 1<<20),
 				client.WithNATSOptions(nats.Timeout(100*time.Millisecond)))
 
+			published := l.tap(t)
 			stop := make(chan struct{})
 			var faults sync.WaitGroup
 			faults.Go(func() { disturb(p, stop) })
@@ -50,6 +51,8 @@ func TestStepsOfARunAreLoggedInOrderAndOnceWhateverTheConnectionDoes(t *testing.
 			close(stop)
 			faults.Wait()
 
+			require.NoError(t, l.nc.Flush())
+			require.Greater(t, len(published), runs*steps, "publishes were retried")
 			want := make([]int, steps)
 			for s := range want {
 				want[s] = s

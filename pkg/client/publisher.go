@@ -78,6 +78,9 @@ func handed(cfg config) int {
 // submit queues pub behind its run's others. It blocks while the client is full, until ctx ends; only when the error is nil will pub
 // be sent.
 func (p *publisher) submit(ctx context.Context, pub *publication) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
 	if err := p.room.acquire(ctx, pub.size(), p.closing); err != nil {
 		return p.fullFault(err)
 	}
