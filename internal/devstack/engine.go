@@ -67,6 +67,7 @@ func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []strin
 		fmt.Sprintf("--port=%d", port),
 		"--socket="+socketFile,
 		"--pid-file="+pidFile,
+		"--tmpdir="+data, // a server removes what it finds of temporary tables when it starts: not another's
 		"--init-file="+initFile,
 		"--skip-name-resolve",
 		"--max-connections=500",

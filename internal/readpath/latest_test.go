@@ -37,7 +37,13 @@ func TestI6LatestIsTheRowAndTheTailAfterThePosition(t *testing.T) {
 		"the tail was committed before the row was read": {saved(3, 9), []wire.Event{event(8, op(3, "x")), event(9, op(3, "y"))}, 9, 7, "3 row", 9},
 		"half of the tail was":                           {saved(3, 8), []wire.Event{event(8, op(3, "x")), event(9, op(3, "y"))}, 8, 7, "3 y", 9},
 		"the position is just below the tail":            {saved(3, 7), []wire.Event{event(7, op(3, "x")), event(8, op(2, "y"))}, 7, 3, "3 row", 7},
-		"nothing was ever committed":                     {nil, []wire.Event{event(1, op(1, "x"))}, 0, 0, "1 x", 1},
+		"the tail's highest was committed, a lower one was not, and the row is neither": {
+			saved(2, 4), []wire.Event{event(8, op(9, "refused at commit")), event(9, op(5, "x")), event(10, op(3, "y"))}, 8, 7, "5 x", 9,
+		},
+		"the tail falls, and half of it was committed": {
+			saved(9, 8), []wire.Event{event(8, op(9, "x")), event(9, op(5, "y"))}, 8, 7, "9 row", 8,
+		},
+		"nothing was ever committed": {nil, []wire.Event{event(1, op(1, "x"))}, 0, 0, "1 x", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -62,15 +62,14 @@ func (d *data) Position(_ context.Context, partition int) (uint64, error) {
 	return d.position(), d.positionErr
 }
 
-func (d *data) Tail(_ context.Context, partition int, namespace, runID string, after uint64) ([]wire.Event, error) {
+func (d *data) Tail(_ context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
 	d.call("tail of %s.%s in %d after %d", namespace, runID, partition, after)
-	var tail []wire.Event
 	for _, ev := range d.log {
 		if ev.Message.Sequence > after {
-			tail = append(tail, ev)
+			visit(&ev)
 		}
 	}
-	return tail, d.tailErr
+	return d.tailErr
 }
 
 func (d *data) DeadLetter(_ context.Context, partition int, seq uint64) (wire.Poison, bool, error) {

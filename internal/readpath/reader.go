@@ -49,8 +49,8 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step
 	p := wire.Partition(namespace, runID, r.Partitions)
 	for range restarts {
 		bound := r.Positions.Bound(p)
-		tail, err := r.Tail.Tail(ctx, p, namespace, runID, bound)
-		if err != nil {
+		var tail candidates
+		if err := r.Tail.Tail(ctx, p, namespace, runID, bound, tail.see); err != nil {
 			return nil, fmt.Errorf("read tail: %w", err)
 		}
 		row, pos, err := r.Rows.Latest(ctx, p, runID)
@@ -66,27 +66,9 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step
 			// would fetch all that the log keeps of its run.
 			r.Positions.Advance(position.Commit{Partition: p, From: pos, To: pos})
 		}
-		return latest(row, tail, pos), nil
+		return tail.latest(row, pos), nil
 	}
 	return nil, fmt.Errorf("read run: the position of partition %d went back %d times", p, restarts)
-}
-
-// latest is the later of row and the writes of tail after position: the highest step, and of one step the later write, which is
-// tail's, as row was written at or below position.
-func latest(row *Step, tail []wire.Event, position uint64) *Step {
-	best := row
-	for i := range tail {
-		ev := &tail[i]
-		if ev.Message.Sequence <= position || ev.Poison != nil {
-			continue
-		}
-		for j := range ev.Ops {
-			if op := &ev.Ops[j]; best == nil || op.Step >= best.Step {
-				best = &Step{Step: op.Step, NodeID: op.NodeID, State: op.State, Sequence: ev.Message.Sequence, Logged: ev.Message.Logged}
-			}
-		}
-	}
-	return best
 }
 
 // Committed blocks until the event at seq, of the run, is in MySQL or has become a dead letter (then it returns why), or ctx ends.

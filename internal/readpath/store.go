@@ -30,7 +30,8 @@ type Rows interface {
 
 // Tail reads the log's end.
 type Tail interface {
-	// Tail returns the run's events with a sequence above after, in log order, poison ones included. It sees every event that
-	// was acknowledged before the call, so it must be answered by the stream's leader, or be checked against it.
-	Tail(ctx context.Context, partition int, namespace, runID string, after uint64) ([]wire.Event, error)
+	// Tail shows visit the run's events with a sequence above after, in log order, poison ones included. It sees every event that
+	// was acknowledged before the call, so it must be answered by the stream's leader, or be checked against it. An event may be
+	// kept after visit returned. It blocks until all are shown or ctx ends.
+	Tail(ctx context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error
 }

@@ -72,9 +72,7 @@ func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
 	return pos, err
 }
 
-func (*data) Tail(context.Context, int, string, string, uint64) ([]wire.Event, error) {
-	return nil, nil
-}
+func (*data) Tail(context.Context, int, string, string, uint64, func(*wire.Event)) error { return nil }
 
 func (d *data) DeadLetter(context.Context, int, uint64) (wire.Poison, bool, error) {
 	d.mu.Lock()

@@ -35,8 +35,6 @@ type Config struct {
 	DuplicateWindow time.Duration
 	// RequestTimeout bounds each request to the server. Default 5 s.
 	RequestTimeout time.Duration
-	// MaxTailBytes bounds what one Tail holds in memory, in bytes. Default 256 MiB; beyond it Tail returns [ErrTailTooLarge].
-	MaxTailBytes int
 }
 
 // The defaults, and the limits of what may be configured.
@@ -75,9 +73,6 @@ func (c Config) WithDefaults() Config {
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = 5 * time.Second
 	}
-	if c.MaxTailBytes == 0 {
-		c.MaxTailBytes = 256 << 20
-	}
 	return c
 }
 
@@ -97,7 +92,6 @@ func (c Config) Validate() error {
 	bad(c.DeadLetterBytes == 0 || c.DeadLetterBytes >= minDeadLetterBytes, "dead letter bytes %d: want 0, or at least %d", c.DeadLetterBytes, minDeadLetterBytes)
 	bad(c.DuplicateWindow >= time.Second, "duplicate window %s: want at least 1s", c.DuplicateWindow)
 	bad(c.RequestTimeout > 0, "request timeout %s: want more than 0", c.RequestTimeout)
-	bad(c.MaxTailBytes >= wire.MaxBody, "max tail bytes %d: want at least %d, one event", c.MaxTailBytes, wire.MaxBody)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("check stream settings: %w", err)
 	}

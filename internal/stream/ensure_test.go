@@ -287,9 +287,9 @@ func TestConfigReportsAllViolations(t *testing.T) {
 	require.NoError(t, Config{}.WithDefaults().Validate())
 	err := Config{
 		Name: "a.b", Subjects: wire.Subjects{Prefix: "a..b"}, Replicas: 2, Partitions: 1000, MaxBytes: 1, DeadLetterBytes: 1,
-		DuplicateWindow: time.Nanosecond, RequestTimeout: -1, MaxTailBytes: 1,
+		DuplicateWindow: time.Nanosecond, RequestTimeout: -1,
 	}.Validate()
-	for _, want := range []string{"name", "subject prefix", "replicas", "partitions", "max bytes", "dead letter bytes", "duplicate window", "request timeout", "max tail bytes"} {
+	for _, want := range []string{"name", "subject prefix", "replicas", "partitions", "max bytes", "dead letter bytes", "duplicate window", "request timeout"} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Error(t, Config{Subjects: wire.Subjects{Prefix: "$SYS"}}.WithDefaults().Validate())

@@ -42,7 +42,7 @@ func TestTheServerPutsWritesIntoPartitions(t *testing.T) {
 	for i, id := range hostile {
 		ack, err := js.Publish(within(t), subjects.Write("default", wire.KindRun, id), wire.AppendStep(nil, id, int32(i), "n", []byte(`{}`)))
 		require.NoError(t, err, "%q", id)
-		events, err := s.Tail(within(t), wire.Partition("default", id, 8), "default", id, 0)
+		events, err := collect(t, s, wire.Partition("default", id, 8), id, 0)
 		require.NoError(t, err, "%q", id)
 		if id == "run-001" {
 			events = events[1:]

@@ -19,9 +19,6 @@ import (
 // the other. The process has to start again.
 var ErrOther = errors.New("log is not the stream that it was")
 
-// ErrTailTooLarge is returned by [Stream.Tail] when a run has more events behind its position than may be held in memory.
-var ErrTailTooLarge = errors.New("tail is too large to read")
-
 var _ readpath.Tail = (*Stream)(nil)
 
 // Stream is the log. Its methods may be called concurrently.

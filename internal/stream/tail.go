@@ -8,7 +8,8 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// Tail returns the run's events with a sequence above after, in log order, poison ones included. It implements [readpath.Tail].
+// Tail shows visit the run's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
+// them. It implements [readpath.Tail].
 //
 // I6: it sees every event that was acknowledged before the call, because the leader says which is the run's last one:
 //
@@ -19,22 +20,22 @@ import (
 //	not L, or no answer: the rest one by one from the leader
 //
 // An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
-func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID string, after uint64) ([]wire.Event, error) {
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
 	subject := s.cfg.Subjects.Log(partition, namespace, wire.KindRun, runID)
 	last, err := s.get.last(ctx, subject)
 	switch {
 	case errors.Is(err, errNotFound):
-		return nil, nil
+		return nil
 	case err != nil:
-		return nil, fmt.Errorf("read tail after %d: %w", after, err)
+		return fmt.Errorf("read tail after %d: %w", after, err)
 	case last.Sequence <= after:
-		return nil, nil
+		return nil
 	}
-	t := tail{s: s, subject: subject, last: last, from: after + 1}
+	t := tail{s: s, subject: subject, last: last, from: after + 1, visit: visit}
 	if err := t.read(ctx); err != nil {
-		return nil, fmt.Errorf("read tail after %d: %w", after, err)
+		return fmt.Errorf("read tail after %d: %w", after, err)
 	}
-	return t.events, nil
+	return nil
 }
 
 // tail is one call of Tail at work.
@@ -43,8 +44,7 @@ type tail struct {
 	subject string
 	last    wire.Message // L, which is in hand and need not be found again
 	from    uint64       // all of the run before it is read; L at the latest
-	events  []wire.Event
-	bytes   int
+	visit   func(*wire.Event)
 }
 
 func (t *tail) read(ctx context.Context) error {
@@ -54,9 +54,7 @@ func (t *tail) read(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		// What a replica gave is good as far as it goes, also when it then fell silent.
-		if err := t.take(page.messages); err != nil {
-			return err
-		}
+		t.take(page.messages)
 		if err != nil || page.end || len(page.messages) == 0 {
 			break
 		}
@@ -68,33 +66,25 @@ func (t *tail) read(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := t.take([]wire.Message{m}); err != nil {
-			return err
-		}
+		t.take([]wire.Message{m})
 	}
-	return t.keep(t.last)
+	t.show(t.last)
+	return nil
 }
 
 // take keeps the messages before L.
-func (t *tail) take(messages []wire.Message) error {
+func (t *tail) take(messages []wire.Message) {
 	for _, m := range messages {
 		if m.Sequence >= t.last.Sequence {
 			t.from = t.last.Sequence
-			return nil
+			return
 		}
-		if err := t.keep(m); err != nil {
-			return err
-		}
+		t.show(m)
 		t.from = m.Sequence + 1
 	}
-	return nil
 }
 
-func (t *tail) keep(m wire.Message) error {
+func (t *tail) show(m wire.Message) {
 	ev := t.s.cfg.Subjects.Decode(m)
-	if t.bytes += len(m.Body) + ev.Size; t.bytes > t.s.cfg.MaxTailBytes {
-		return fmt.Errorf("%w: over %d bytes after %d events", ErrTailTooLarge, t.s.cfg.MaxTailBytes, len(t.events))
-	}
-	t.events = append(t.events, ev)
-	return nil
+	t.visit(&ev)
 }

@@ -3,8 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,9 +33,17 @@ func newHistory(t *testing.T, steps int) *history {
 
 func (h *history) tail(t *testing.T, run string, after uint64) []wire.Event {
 	t.Helper()
-	events, err := h.s.Tail(within(t), 0, wire.DefaultNamespace, run, after)
+	events, err := collect(t, h.s, 0, run, after)
 	require.NoError(t, err)
 	return events
+}
+
+// collect is all that Tail shows.
+func collect(t *testing.T, s *Stream, partition int, run string, after uint64) ([]wire.Event, error) {
+	t.Helper()
+	var events []wire.Event
+	err := s.Tail(within(t), partition, wire.DefaultNamespace, run, after, func(ev *wire.Event) { events = append(events, *ev) })
+	return events, err
 }
 
 func steps(t *testing.T, events []wire.Event) []int {
@@ -152,17 +158,6 @@ func TestTailOfALogThatIsTrimmedMeanwhile(t *testing.T) {
 	require.Equal(t, []int{n - 1}, steps(t, h.tail(t, "run-001", 0)), "the last event is in hand; the others are committed")
 }
 
-func TestTailIsBoundedInMemory(t *testing.T) {
-	t.Parallel()
-	h := newHistory(t, 1)
-	h.s.cfg.MaxTailBytes = 100 << 10
-	big := fmt.Sprintf(`{"step":1,"node_id":"n","state":"%s"}`, strings.Repeat("x", 60<<10))
-	_, err := h.js.Publish(within(t), subjects.Write(wire.DefaultNamespace, wire.KindRun, "run-001"), []byte(big))
-	require.NoError(t, err)
-	_, err = h.s.Tail(within(t), 0, wire.DefaultNamespace, "run-001", 0)
-	require.ErrorIs(t, err, ErrTailTooLarge)
-}
-
 // An event looks the same whichever way it was read, and its publisher's headers cannot pass for the server's.
 func TestTailReadsHeadersAsPublished(t *testing.T) {
 	t.Parallel()
@@ -189,6 +184,6 @@ func TestTailSaysThatTheServerIsAway(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, 1)
 	h.js.Conn().Close()
-	_, err := h.s.Tail(within(t), 0, wire.DefaultNamespace, "run-001", 0)
+	_, err := collect(t, h.s, 0, "run-001", 0)
 	require.ErrorIs(t, err, nats.ErrConnectionClosed)
 }

@@ -80,9 +80,9 @@ func (s *store[S]) LoadLatest(ctx context.Context, runID string) (state S, step 
 	}
 	var loaded S
 	if err := json.Unmarshal(latest.State, &loaded); err != nil {
-		return state, 0, newError(opLoadLatest, runID, 0, decodeFault(latest.Step, state, err))
+		return state, 0, newError(opLoadLatest, runID, 0, decodeFault(int(latest.Step), state, err))
 	}
-	return loaded, latest.Step, nil
+	return loaded, int(latest.Step), nil
 }
 
 func (s *store[S]) Flush(ctx context.Context) error {

@@ -26,8 +26,8 @@ func (e *engine) ping(ctx context.Context) error {
 	if err := e.pingLog(ctx); err != nil {
 		return err
 	}
-	var latest latestStep
-	return e.ask(ctx, e.cfg.attemptTimeout, verbLatest, map[string]string{"run_id": pingID}, &latest)
+	_, err := ask(ctx, e, e.cfg.attemptTimeout, wire.VerbLatest, wire.LatestRequest{RunID: pingID}, wire.ParseLatest)
+	return err
 }
 
 // pingLog has the stream's leader refuse a message, because it is for a stream of another name: that takes the whole way of a

@@ -13,67 +13,28 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// The headers of an error of a NATS service.
-const (
-	headerServiceError = "Nats-Service-Error"
-	headerServiceCode  = "Nats-Service-Error-Code"
-)
-
-// The verbs of the read path that the client uses.
-const (
-	verbLatest    = "latest"
-	verbCommitted = "committed"
-)
-
-// maxCommitWait is how long persistd is asked to wait for a commit before it answers "not yet".
-const maxCommitWait = 5 * time.Second
-
-// latestStep is persistd's answer to "latest".
-type latestStep struct {
-	Found bool            `json:"found"`
-	Step  int             `json:"step"`
-	State json.RawMessage `json:"state"`
-}
-
-// committedRequest asks whether an event is in MySQL.
-type committedRequest struct {
-	RunID    string `json:"run_id"`
-	Sequence uint64 `json:"sequence"`
-	Stream   string `json:"stream"`
-	WaitMS   int64  `json:"wait_ms"`
-}
-
-type committedReply struct {
-	Committed bool `json:"committed"`
-	Rejected  *struct {
-		Code   string `json:"code"`
-		Reason string `json:"reason"`
-	} `json:"rejected"`
-}
-
-func (e *engine) loadLatest(ctx context.Context, runID string) (latestStep, error) {
+func (e *engine) loadLatest(ctx context.Context, runID string) (wire.LatestReply, error) {
 	if e.isClosing() {
-		return latestStep{}, ErrClosed
+		return wire.LatestReply{}, ErrClosed
 	}
 	if err := wire.CheckID(runID); err != nil {
-		return latestStep{}, &fault{kind: ErrInvalidID, err: fmt.Errorf("run %w", err)}
+		return wire.LatestReply{}, &fault{kind: ErrInvalidID, err: fmt.Errorf("run %w", err)}
 	}
 	ctx, cancel := e.withDeadline(ctx)
 	defer cancel()
 	if err := e.publisher.waitRun(ctx, e.subjects.Write(e.cfg.namespace, wire.KindRun, runID)); err != nil {
-		return latestStep{}, err
+		return wire.LatestReply{}, err
 	}
-	var latest latestStep
 	for pauses := newPauses(); ; {
-		err := e.ask(ctx, e.cfg.attemptTimeout, verbLatest, map[string]string{"run_id": runID}, &latest)
+		latest, err := ask(ctx, e, e.cfg.attemptTimeout, wire.VerbLatest, wire.LatestRequest{RunID: runID}, wire.ParseLatest)
 		switch {
 		case err == nil && !latest.Found:
-			return latestStep{}, ErrNotFound
+			return wire.LatestReply{}, ErrNotFound
 		case err == nil:
 			return latest, nil
 		}
 		if err := e.retry(ctx, err, pauses.NextBackOff()); err != nil {
-			return latestStep{}, err
+			return wire.LatestReply{}, err
 		}
 	}
 }
@@ -83,13 +44,12 @@ func (e *engine) waitCommitted(ctx context.Context, runID string, ack pubAck) er
 	last := errNotYet
 	for pauses := newPauses(); ; {
 		started := time.Now()
-		wait := maxCommitWait
+		wait := wire.MaxCommittedWait
 		if deadline, ok := ctx.Deadline(); ok {
 			wait = max(0, min(wait, time.Until(deadline)))
 		}
-		var reply committedReply
-		err := e.ask(ctx, wait+e.cfg.attemptTimeout, verbCommitted,
-			committedRequest{RunID: runID, Sequence: ack.Sequence, Stream: ack.Stream, WaitMS: wait.Milliseconds()}, &reply)
+		reply, err := ask(ctx, e, wait+e.cfg.attemptTimeout, wire.VerbCommitted,
+			wire.CommittedRequest{RunID: runID, Sequence: ack.Sequence, Stream: ack.Stream, WaitMS: wait.Milliseconds()}, parseCommitted)
 		switch {
 		case err == nil && reply.Rejected != nil:
 			return &fault{kind: ErrRejected, err: fmt.Errorf("event %d of %s is a dead letter: %s: %s", ack.Sequence, ack.Stream, reply.Rejected.Code, reply.Rejected.Reason)}
@@ -141,43 +101,58 @@ func (e *engine) retry(ctx context.Context, err error, pause time.Duration) erro
 	return fmt.Errorf("%w: %w", err, ctx.Err())
 }
 
-// ask sends one request to persistd and decodes the reply into answer.
-func (e *engine) ask(ctx context.Context, timeout time.Duration, verb string, request, answer any) error {
+func parseCommitted(src []byte) (reply wire.CommittedReply, err error) {
+	err = json.Unmarshal(src, &reply)
+	return reply, err
+}
+
+// ask sends one request to persistd and returns the reply as parse reads it.
+func ask[R any](ctx context.Context, e *engine, timeout time.Duration, verb string, request any, parse func([]byte) (R, error)) (R, error) {
+	var answer R
+	data, err := e.request(ctx, timeout, verb, request)
+	if err != nil {
+		return answer, err
+	}
+	if answer, err = parse(data); err != nil {
+		return answer, &fault{kind: ErrBadRequest, err: fmt.Errorf("unmarshal reply to %s: %w", verb, err), final: true, hint: "client and persistd are of different versions"}
+	}
+	return answer, nil
+}
+
+// request sends one request to persistd and returns the reply, decompressed.
+func (e *engine) request(ctx context.Context, timeout time.Duration, verb string, request any) ([]byte, error) {
 	attempt, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	body, err := json.Marshal(request)
 	if err != nil {
-		return fmt.Errorf("marshal request: %w", err)
+		return nil, fmt.Errorf("marshal request: %w", err)
 	}
 	subject := e.subjects.Read(e.cfg.namespace, verb)
-	reply, err := e.mux.request(attempt, &nats.Msg{Subject: subject, Header: nats.Header{"Accept-Encoding": {wire.EncodingZstd}}, Data: body})
+	reply, err := e.mux.request(attempt, &nats.Msg{Subject: subject, Header: nats.Header{wire.HeaderAccept: {wire.EncodingZstd}}, Data: body})
 	switch {
 	case err != nil && attempt.Err() != nil:
 		if denied := deniedSubject(e.nc.LastError()); denied == subject {
-			return permissionFault("publish to " + denied)
+			return nil, permissionFault("publish to " + denied)
 		}
-		return &fault{kind: ErrUnavailable, err: errors.New("persistd did not answer"), hint: "see persistd's log, and whether this user may receive in its inbox"}
+		return nil, &fault{kind: ErrUnavailable, err: errors.New("persistd did not answer"), hint: "see persistd's log, and whether this user may receive in its inbox"}
 	case err != nil:
-		return err
+		return nil, err
 	case isNoResponders(reply):
-		return &fault{
+		return nil, &fault{
 			kind: ErrUnavailable, err: fmt.Errorf("no persistd listens on %s", subject),
 			hint: "is persistd running, and are prefix and namespace the same here and there?",
 		}
 	}
-	if code := reply.Header.Get(headerServiceCode); code != "" {
-		return serviceFault(code, reply.Header.Get(headerServiceError))
+	if code := reply.Header.Get(wire.HeaderErrorCode); code != "" {
+		return nil, serviceFault(code, reply.Header.Get(wire.HeaderError))
 	}
 	data := reply.Data
 	if reply.Header.Get(wire.HeaderEncoding) == wire.EncodingZstd {
 		if data, err = wire.Decompress(data); err != nil {
-			return &fault{kind: ErrBadRequest, err: fmt.Errorf("decompress reply: %w", err), final: true}
+			return nil, &fault{kind: ErrBadRequest, err: fmt.Errorf("decompress reply: %w", err), final: true}
 		}
 	}
-	if err := json.Unmarshal(data, answer); err != nil {
-		return &fault{kind: ErrBadRequest, err: fmt.Errorf("unmarshal reply to %s: %w", verb, err), final: true, hint: "client and persistd are of different versions"}
-	}
-	return nil
+	return data, nil
 }
 
 func serviceFault(code, description string) *fault {
