@@ -79,7 +79,7 @@ func createDatabase(ctx context.Context, dsn string) error {
 	if err != nil {
 		return fmt.Errorf("open private database: %w", err)
 	}
-	defer db.Close() //nolint:errcheck // nothing is under way.
+	defer db.Close()
 	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+devDatabase+" CHARACTER SET utf8mb4"); err != nil {
 		return fmt.Errorf("create private database: %w", err)
 	}

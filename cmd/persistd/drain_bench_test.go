@@ -101,6 +101,7 @@ func rawInserts(steps []benchStep) []string {
 
 // drain fills the log while no daemon runs, and measures a daemon from its start until all is committed, in steps per second.
 func (s *stack) drain(b *testing.B, steps []benchStep, settings []string) float64 {
+	b.Helper()
 	s.truncate(b)
 	subjects := wire.Subjects{Prefix: "persistd"}
 	for i, st := range steps {
@@ -122,6 +123,7 @@ func (s *stack) drain(b *testing.B, steps []benchStep, settings []string) float6
 
 // committedEvents is how many events the daemon has committed, by its own metric.
 func (s *stack) committedEvents(b *testing.B, d *inProcess) int {
+	b.Helper()
 	families, err := d.reg.Gather()
 	require.NoError(b, err)
 	for _, f := range families {
@@ -133,6 +135,7 @@ func (s *stack) committedEvents(b *testing.B, d *inProcess) int {
 }
 
 func (s *stack) insertRaw(b *testing.B, statements []string) float64 {
+	b.Helper()
 	s.truncate(b)
 	var conns []*sql.Conn
 	for range benchConnections {
@@ -163,6 +166,7 @@ func (s *stack) insertRaw(b *testing.B, statements []string) float64 {
 }
 
 func (s *stack) truncate(b *testing.B) {
+	b.Helper()
 	_, err := s.db.ExecContext(b.Context(), "TRUNCATE TABLE workflow_steps")
 	require.NoError(b, err)
 }

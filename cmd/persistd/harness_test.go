@@ -57,13 +57,12 @@ func childMain(fault string) error {
 
 // stack is a log and a database of a test's own, and the daemons on them.
 type stack struct {
-	t    testing.TB
-	url  string
-	dsn  string
-	db   *sql.DB
-	nc   *nats.Conn
-	js   jetstream.JetStream
-	seen int
+	t   testing.TB
+	url string
+	dsn string
+	db  *sql.DB
+	nc  *nats.Conn
+	js  jetstream.JetStream
 }
 
 // newStack is a stack on servers that are there already.
@@ -153,7 +152,7 @@ func (s *stack) spawn(fault string, more ...string) *child {
 	s.t.Helper()
 	self, err := os.Executable()
 	require.NoError(s.t, err)
-	c := &child{t: s.t, cmd: exec.Command(self), done: make(chan error, 1), out: &tail{}} //nolint:gosec,noctx // this test binary.
+	c := &child{t: s.t, cmd: exec.Command(self), done: make(chan error, 1), out: &tail{}}
 	c.cmd.Env = append(os.Environ(), childVariable+"="+fault)
 	for k, v := range s.settings(more...) {
 		c.cmd.Env = append(c.cmd.Env, k+"="+v)
@@ -173,7 +172,7 @@ func (s *stack) spawn(fault string, more ...string) *child {
 
 // kill sends SIGKILL and waits for the end.
 func (c *child) kill() {
-	_ = c.cmd.Process.Kill() //nolint:errcheck // it may be gone.
+	_ = c.cmd.Process.Kill()
 	c.wait()
 }
 
@@ -195,7 +194,7 @@ func (s *stack) open(opts ...client.Option) client.Store[json.RawMessage] {
 	s.t.Helper()
 	st, err := client.Open[json.RawMessage](s.t.Context(), s.url, opts...)
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { _ = st.Close() }) //nolint:errcheck // tests that care close it themselves.
+	s.t.Cleanup(func() { _ = st.Close() })
 	return st
 }
 

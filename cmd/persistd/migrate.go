@@ -22,7 +22,7 @@ func migrate(ctx context.Context, cfg config.Config, std std) error {
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	defer store.Close() //nolint:errcheck // nothing is under way.
+	defer store.Close()
 	if err := store.Migrate(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

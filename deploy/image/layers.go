@@ -43,8 +43,10 @@ func image(o options, platform v1.Platform, binary, certificates []byte) (v1.Ima
 	}
 	files := []layerFile{{name: "persistd", content: binary, mode: 0o755, about: "persistd"}}
 	if certificates != nil {
-		ca := layerFile{name: "etc/ssl/certs/ca-certificates.crt", content: certificates, mode: 0o644, about: "CA certificates",
-			folders: []string{"etc/", "etc/ssl/", "etc/ssl/certs/"}}
+		ca := layerFile{
+			name: "etc/ssl/certs/ca-certificates.crt", content: certificates, mode: 0o644, about: "CA certificates",
+			folders: []string{"etc/", "etc/ssl/", "etc/ssl/certs/"},
+		}
 		files = append([]layerFile{ca}, files...)
 	}
 	for _, f := range files {
@@ -52,8 +54,10 @@ func image(o options, platform v1.Platform, binary, certificates []byte) (v1.Ima
 		if err != nil {
 			return nil, err
 		}
-		img, err = mutate.Append(img, mutate.Addendum{Layer: layer, MediaType: types.OCILayer,
-			History: v1.History{CreatedBy: "deploy/image", Comment: f.about, Created: v1.Time{Time: o.created}}})
+		img, err = mutate.Append(img, mutate.Addendum{
+			Layer: layer, MediaType: types.OCILayer,
+			History: v1.History{CreatedBy: "deploy/image", Comment: f.about, Created: v1.Time{Time: o.created}},
+		})
 		if err != nil {
 			return nil, err
 		}

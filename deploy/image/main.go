@@ -118,7 +118,8 @@ func sourceDate(epoch string) (time.Time, error) {
 // build compiles the package for one platform, without libc, without paths of this machine, and with the time zones, which
 // the image has no files of and a DSN's loc may name.
 func build(ctx context.Context, o options, platform v1.Platform, out string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "timetzdata",
+	cmd := exec.CommandContext(ctx, "go", "build", //nolint:gosec // G204: whoever runs this names the package.
+		"-trimpath", "-buildvcs=false", "-tags", "timetzdata",
 		"-ldflags", "-s -w -buildid= -X main.version="+o.version, "-o", out, o.pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
 	if text, err := cmd.CombinedOutput(); err != nil {
@@ -134,7 +135,7 @@ func build(ctx context.Context, o options, platform v1.Platform, out string) ([]
 // writeTarball packs the folder, in order of names and with one time for all, and renames it into place: a tarball that is
 // there is whole.
 func writeTarball(out, dir string, created time.Time) (err error) {
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // G301: a folder of build results.
 		return err
 	}
 	file, err := os.Create(out + ".tmp")
@@ -156,7 +157,7 @@ func writeTarball(out, dir string, created time.Time) (err error) {
 		if err != nil {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // G122: our own temporary folder.
 		if err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ type Server struct {
 	probes   [3]*probe // livez, readyz, startupz
 	draining atomic.Bool
 
-	ctx    context.Context // of the checks; ends at Stop
+	ctx    context.Context //nolint:containedctx // of the checks; ends at Stop: there is no call that it could come with.
 	cancel context.CancelCauseFunc
 	begin  sync.Mutex     // guards the beginning of a check against the end of ctx: none is begun once Stop waits
 	wg     sync.WaitGroup // listeners' and checks' goroutines

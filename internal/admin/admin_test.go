@@ -87,15 +87,23 @@ func TestProbes(t *testing.T) {
 		{"a probe that passes says ok", "/livez", 200, "ok"},
 		{"verbose shows the checks", "/livez?verbose", 200, "[+]loop ok\nlivez check passed\n"},
 		{"startup has checks of its own", "/startupz?verbose=1", 200, "[+]schema ok\nstartupz check passed\n"},
-		{"a probe that fails shows the checks by itself, the reason on one line", "/readyz", 503,
-			"[+]shutdown ok\n[+]nats ok\n[-]mysql failed: ping database: connection refused\n[+]leases ok\nreadyz check failed\n"},
+		{
+			"a probe that fails shows the checks by itself, the reason on one line", "/readyz", 503,
+			"[+]shutdown ok\n[+]nats ok\n[-]mysql failed: ping database: connection refused\n[+]leases ok\nreadyz check failed\n",
+		},
 		{"an excluded check does not count", "/readyz?exclude=mysql", 200, "ok"},
-		{"an excluded check is shown as such", "/readyz?verbose&exclude=mysql&exclude=nats", 200,
-			"[+]shutdown ok\n[+]nats excluded: ok\n[+]mysql excluded: ok\n[+]leases ok\nreadyz check passed\n"},
-		{"excluding what does not exist is said", "/livez?verbose&exclude=postgres", 200,
-			"[+]loop ok\nwarn: some checks cannot be excluded: no matches for [\"postgres\"]\nlivez check passed\n"},
-		{"the root lists what there is", "/", 200,
-			"persistd v0.0.0-test\n\n/livez?verbose\n/readyz?verbose\n/startupz?verbose\n/metrics\n"},
+		{
+			"an excluded check is shown as such", "/readyz?verbose&exclude=mysql&exclude=nats", 200,
+			"[+]shutdown ok\n[+]nats excluded: ok\n[+]mysql excluded: ok\n[+]leases ok\nreadyz check passed\n",
+		},
+		{
+			"excluding what does not exist is said", "/livez?verbose&exclude=postgres", 200,
+			"[+]loop ok\nwarn: some checks cannot be excluded: no matches for [\"postgres\"]\nlivez check passed\n",
+		},
+		{
+			"the root lists what there is", "/", 200,
+			"persistd v0.0.0-test\n\n/livez?verbose\n/readyz?verbose\n/startupz?verbose\n/metrics\n",
+		},
 		{"nothing else is served", "/debug/pprof/", 404, "404 page not found\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -144,8 +152,10 @@ func TestChecksRunConcurrently(t *testing.T) {
 		both.Wait()
 		return nil
 	}
-	s := start(t, admin.Options{CheckTimeout: 5 * time.Second,
-		Ready: []admin.Check{{Name: "a", Check: meet}, {Name: "b", Check: meet}}})
+	s := start(t, admin.Options{
+		CheckTimeout: 5 * time.Second,
+		Ready:        []admin.Check{{Name: "a", Check: meet}, {Name: "b", Check: meet}},
+	})
 	code, body := get(t, s.Addr(), "/readyz")
 	require.Equal(t, 200, code, body)
 }
@@ -294,8 +304,10 @@ func TestStopCancelsARunningCheck(t *testing.T) {
 func TestStartStopStress(t *testing.T) {
 	t.Parallel()
 	for range 30 {
-		s := newServer(t, admin.Options{DebugListen: "127.0.0.1:0", CheckTimeout: time.Second,
-			Ready: []admin.Check{passing("a"), failing("b", "no")}})
+		s := newServer(t, admin.Options{
+			DebugListen: "127.0.0.1:0", CheckTimeout: time.Second,
+			Ready: []admin.Check{passing("a"), failing("b", "no")},
+		})
 		require.NoError(t, s.Start(t.Context()))
 		addr := s.Addr().String()
 		var wg sync.WaitGroup

@@ -272,8 +272,7 @@ func (b *Batcher) leave() {
 
 // classify is the store's word on err; an error it did not classify passes by itself.
 func classify(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Class: Again, Err: err}

@@ -45,7 +45,7 @@ func scalar(text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, V
 func wrap(text string, width int) string {
 	var out strings.Builder
 	column := 0
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		switch {
 		case column == 0:
 		case column+1+len(word) > width:

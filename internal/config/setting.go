@@ -98,7 +98,7 @@ func (s Setting) value(c *Config) reflect.Value {
 
 // check tells whether text can be read as the setting's type. It never repeats a secret: those take any text.
 func (s Setting) check(text string) error {
-	if u, ok := reflect.New(s.Type).Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(s.Type)); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch s.Type {

@@ -99,10 +99,12 @@ func TestEveryRule(t *testing.T) {
 		t.Parallel()
 		err := config.Config{}.Validate()
 		require.Error(t, err)
-		for _, path := range []string{"instance", "nats.url", "nats.connect_timeout", "stream.name", "stream.prefix", "stream.replicas",
+		for _, path := range []string{
+			"instance", "nats.url", "nats.connect_timeout", "stream.name", "stream.prefix", "stream.replicas",
 			"stream.partitions", "stream.trim_interval", "stream.duplicate_window", "mysql.dsn", "mysql.writers", "mysql.readers",
 			"mysql.migrate", "mysql.connect_timeout", "mysql.commit_timeout", "batch.rows", "batch.queue_bytes", "retry.min",
-			"lease.duration", "http.listen", "shutdown.hard_timeout", "log.level", "log.format"} {
+			"lease.duration", "http.listen", "shutdown.hard_timeout", "log.level", "log.format",
+		} {
 			require.Contains(t, "\n"+err.Error(), "\n"+path+": ")
 		}
 	})

@@ -248,9 +248,13 @@ func report(out io.Writer, l *Ledger, v Verdict, behind int64) {
 	})
 	t.AppendSeparator()
 	t.AppendRows([]table.Row{
-		{"acknowledged and lost", n(v.Lost)}, {"altered", n(v.Altered)}, {"doubled", n(v.Doubled)}, {"never saved by anybody", n(v.Unknown)},
+		{"acknowledged and lost", n(v.Lost)},
+		{"altered", n(v.Altered)},
+		{"doubled", n(v.Doubled)},
+		{"never saved by anybody", n(v.Unknown)},
 		{"there, though the worker was not told", n(v.Unacknowledged)},
-		{"resumes checked (LoadLatest)", n(l.reads.Load())}, {"of these wrong", n(l.wrongReads.Load())},
+		{"resumes checked (LoadLatest)", n(l.reads.Load())},
+		{"of these wrong", n(l.wrongReads.Load())},
 	})
 	fmt.Fprintln(out, t.Render())
 }

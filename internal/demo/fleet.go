@@ -8,8 +8,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/persistd/persistd/pkg/client"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/persistd/persistd/pkg/client"
 )
 
 // fleet is the workers: each a client with a connection of its own, as a process of its own would have.

@@ -46,7 +46,7 @@ func (d *daemon) start() error {
 func (d *daemon) kill() {
 	if d.cmd != nil {
 		_ = d.cmd.Process.Kill() // it may be gone already
-		<-d.exited
+		<-d.exited               //nolint:errcheck // killed is how it ended.
 		d.cmd = nil
 	}
 }
@@ -79,9 +79,9 @@ func (d *daemon) tail() string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close() //nolint:errcheck // only read.
+	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Size() > 4096 {
-		_, _ = f.Seek(-4096, io.SeekEnd) //nolint:errcheck // then it is longer.
+		_, _ = f.Seek(-4096, io.SeekEnd)
 	}
 	b, err := io.ReadAll(f)
 	if err != nil {

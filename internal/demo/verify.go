@@ -30,7 +30,7 @@ func verify(ctx context.Context, db *sql.DB, l *Ledger) (Verdict, error) {
 	if err != nil {
 		return v, fmt.Errorf("read workflow_steps: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err tells.
+	defer rows.Close()
 	seen := make(map[key]bool, len(l.acked))
 	for rows.Next() {
 		var (

@@ -139,7 +139,7 @@ func (p *position) take(ctx context.Context, m *nats.Msg, meta *nats.MsgMetadata
 	}
 	p.last = meta.Sequence.Stream
 	if p.pending != nil {
-		p.pending(int64(min(meta.NumPending, 1<<62))) //nolint:gosec // bounded.
+		p.pending(int64(min(meta.NumPending, 1<<62)))
 	}
 	return nil
 }

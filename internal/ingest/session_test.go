@@ -50,15 +50,23 @@ func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
 		err       string
 	}{
 		{"a message is lost in the middle", 0, [][]*nats.Msg{{event(1, 1), event(5, 3)}}, []uint64{1}, "message 3 of the consumer came after its 1"},
-		{"the last message is lost, which a heartbeat tells", 0, [][]*nats.Msg{{event(1, 1), status("100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2")}},
-			[]uint64{1}, "message 2 of the consumer is missing after its 1"},
+		{
+			"the last message is lost, which a heartbeat tells", 0,
+			[][]*nats.Msg{{event(1, 1), status("100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2")}},
+			[]uint64{1},
+			"message 2 of the consumer is missing after its 1",
+		},
 		{"a heartbeat tells nothing new", 0, [][]*nats.Msg{{event(1, 1), status("100 Idle Heartbeat\r\nNats-Last-Consumer: 1"), event(2, 2), status("503")}}, []uint64{1, 2}, "503"},
 		{"a message comes again", 4, [][]*nats.Msg{{event(5, 1), event(5, 2)}}, []uint64{5}, "message 5 came after 5"},
 		{"a message from before the position", 4, [][]*nats.Msg{{event(3, 1)}}, nil, "message 3 came after 4"},
 		{"silence", 0, [][]*nats.Msg{{event(1, 1)}}, []uint64{1}, "no sign of the server"},
 		{"the consumer is deleted", 0, [][]*nats.Msg{{event(1, 1), status("409 Consumer Deleted")}}, []uint64{1}, "409 Consumer Deleted"},
-		{"a pull expires, and the next goes on", 0, [][]*nats.Msg{{event(1, 1), status("408 Request Timeout")}, {event(2, 2), status("409 Batch Completed")}, {event(3, 3)}},
-			[]uint64{1, 2, 3}, "no sign of the server"},
+		{
+			"a pull expires, and the next goes on", 0,
+			[][]*nats.Msg{{event(1, 1), status("408 Request Timeout")}, {event(2, 2), status("409 Batch Completed")}, {event(3, 3)}},
+			[]uint64{1, 2, 3},
+			"no sign of the server",
+		},
 		{"the bytes of a pull are used up", 0, [][]*nats.Msg{{event(1, 1), status("409 Message Size Exceeds MaxBytes")}, {event(2, 2)}}, []uint64{1, 2}, "no sign of the server"},
 		{"a message is larger than a pull", 0, [][]*nats.Msg{{status("409 Message Size Exceeds MaxBytes")}}, nil, "larger than the read-ahead"},
 		{"what is no message of a consumer", 0, [][]*nats.Msg{{{Reply: "elsewhere", Data: []byte("x")}}}, nil, "read message's place"},

@@ -24,7 +24,7 @@ func BenchmarkCommit(b *testing.B) {
 			for b.Loop() {
 				for i := range events {
 					seq++
-					events[i] = save(seq, fmt.Sprint("run", i), int32(seq/uint64(rows)), state) //nolint:gosec // small.
+					events[i] = save(seq, fmt.Sprint("run", i), int32(seq/uint64(rows)), state)
 				}
 				next := batch(term, events...)
 				require.NoError(b, s.Commit(b.Context(), next))

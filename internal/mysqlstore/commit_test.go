@@ -219,7 +219,7 @@ func TestADeadlockIsAgain(t *testing.T) {
 	term := acquire(t, s, 0)
 	events := []wire.Event{save(1, "a", 1, `1`), save(2, "b", 1, `1`)}
 	for i := range 50 {
-		events = append(events, save(uint64(3+i), "heavy", int32(i), `1`)) //nolint:gosec // small.
+		events = append(events, save(uint64(3+i), "heavy", int32(i), `1`))
 	}
 	commit(t, s, &term, events...)
 
@@ -259,7 +259,7 @@ func TestCommitsOfTwoPartitionsOnTheSameRowsTakeTheirLocksInOneOrder(t *testing.
 		if no == 0 {
 			var all []wire.Event
 			for i := range rows {
-				all = append(all, save(uint64(i+1), fmt.Sprint("run", i), 1, `1`)) //nolint:gosec // small.
+				all = append(all, save(uint64(i+1), fmt.Sprint("run", i), 1, `1`))
 			}
 			commit(t, s, &term, all...)
 		}
@@ -270,7 +270,7 @@ func TestCommitsOfTwoPartitionsOnTheSameRowsTakeTheirLocksInOneOrder(t *testing.
 					if no == 1 {
 						i = rows - 1 - i
 					}
-					events = append(events, save(1000*(n+1)+uint64(len(events)), fmt.Sprint("run", i), 1, `2`)) //nolint:gosec // small.
+					events = append(events, save(1000*(n+1)+uint64(len(events)), fmt.Sprint("run", i), 1, `2`))
 				}
 				b := batch(term, events...)
 				if err := s.Commit(t.Context(), b); err != nil {
@@ -308,7 +308,7 @@ func TestABatchLargerThanAPacketIsSplit(t *testing.T) {
 	quotes := `"` + strings.Repeat("'", 100_000) + `"` // twice as long once escaped
 	var events []wire.Event
 	for i := range 20 {
-		events = append(events, save(uint64(i+1), "run", int32(i), quotes)) //nolint:gosec // small.
+		events = append(events, save(uint64(i+1), "run", int32(i), quotes))
 	}
 	was := inserts()
 	commit(t, s, &term, events...)
@@ -329,7 +329,7 @@ func TestABatchLargerThanAPacketIsSplit(t *testing.T) {
 		s.writers.SetMaxIdleConns(0) // connections keep the limit that they began with
 		var events []wire.Event
 		for i := range 4 {
-			events = append(events, save(uint64(i+201), "other", int32(i), quotes)) //nolint:gosec // small.
+			events = append(events, save(uint64(i+201), "other", int32(i), quotes))
 		}
 		b := batch(term, events...)
 		requireClass(t, batcher.Again, s.Commit(t.Context(), b))

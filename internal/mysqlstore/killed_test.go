@@ -21,7 +21,7 @@ func TestI2AServerKilledBetweenCommitsAndAgainGoesOnWhereItsRowsAre(t *testing.T
 	const steps = 3 // in a batch
 	next := func() *batcher.Batch {
 		at := term.Position
-		return batch(term, save(at+1, "run", int32(at), `1`), save(at+2, "run", int32(at+1), `1`), save(at+3, "run", int32(at+2), `1`)) //nolint:gosec // small.
+		return batch(term, save(at+1, "run", int32(at), `1`), save(at+2, "run", int32(at+1), `1`), save(at+3, "run", int32(at+2), `1`))
 	}
 	for range 2 {
 		committing := make(chan struct{})

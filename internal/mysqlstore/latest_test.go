@@ -18,7 +18,7 @@ func TestI6RowAndPositionAreOfOneMoment(t *testing.T) {
 	var g errgroup.Group
 	g.Go(func() error {
 		for n := uint64(1); n <= last; n++ { // step n is written, alone, at position n
-			b := batch(term, save(n, "run", int32(n), `1`)) //nolint:gosec // small.
+			b := batch(term, save(n, "run", int32(n), `1`))
 			if err := s.Commit(t.Context(), b); err != nil {
 				return err
 			}
@@ -36,7 +36,7 @@ func TestI6RowAndPositionAreOfOneMoment(t *testing.T) {
 				if position < seen {
 					return fmt.Errorf("position %d after %d", position, seen)
 				}
-				if step == nil && position != 0 || step != nil && (step.Sequence != position || uint64(step.Step) != position) { //nolint:gosec // positive.
+				if step == nil && position != 0 || step != nil && (step.Sequence != position || uint64(step.Step) != position) {
 					return fmt.Errorf("step %+v at position %d", step, position)
 				}
 				seen = position
@@ -76,7 +76,7 @@ func TestLatestReadsNoMoreRowsThanItReturns(t *testing.T) {
 	term := acquire(t, s, 0)
 	var events []wire.Event
 	for i := range uint64(200) {
-		events = append(events, save(i+1, fmt.Sprint("run", i%4), int32(i), `1`)) //nolint:gosec // small.
+		events = append(events, save(i+1, fmt.Sprint("run", i%4), int32(i), `1`))
 	}
 	commit(t, s, &term, events...)
 	one := open(t, dsn, func(c *Config) { c.Readers = 1 }) // so that all is counted in one session

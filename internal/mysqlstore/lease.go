@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/persistd/persistd/internal/partition"
@@ -156,7 +157,7 @@ func owned(ctx context.Context, tx *sql.Tx, condition string) (_ map[int]uint64,
 
 // appendNumbers appends the terms' partitions and the closing parenthesis to a copy of q.
 func appendNumbers(q []byte, terms []partition.Term) []byte {
-	q = q[:len(q):len(q)]
+	q = slices.Clip(q)
 	for i, t := range terms {
 		if i > 0 {
 			q = append(q, ',')

@@ -70,7 +70,7 @@ func TestHostileIDsAreRunsOfTheirOwnAndRoundTrip(t *testing.T) {
 		if poison := wire.CheckID(id); poison != nil {
 			ids[i] = id + "."
 		}
-		e := save(uint64(i+1), ids[i], 1, fmt.Sprint(i)) //nolint:gosec // small.
+		e := save(uint64(i+1), ids[i], 1, fmt.Sprint(i))
 		e.Ops[0].NodeID = id
 		events = append(events, e)
 	}
@@ -111,7 +111,7 @@ func TestCreatedAtIsWhenTheStepWasLoggedToTheMicrosecondInAnyTimeZone(t *testing
 		{time.Time{}, firstTime},
 		{time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), lastTime},
 	} {
-		e := save(uint64(i+1), "run", int32(i), `1`) //nolint:gosec // small.
+		e := save(uint64(i+1), "run", int32(i), `1`)
 		e.Message.Logged = tt.logged
 		commit(t, s, &term, e)
 		step, _, err := s.Latest(t.Context(), 0, "run")

@@ -47,8 +47,7 @@ func (m *metrics) unregister() {
 }
 
 func (m *metrics) failed(err error) {
-	var e *batcher.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*batcher.Error](err); ok {
 		m.errors.WithLabelValues(e.Class.String(), strconv.Itoa(int(e.Number))).Inc()
 	}
 }

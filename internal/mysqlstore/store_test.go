@@ -67,7 +67,7 @@ func acquire(t testing.TB, s *Store, no int) partition.Term {
 // save is an event of one step, logged seq milliseconds after created.
 func save(seq uint64, run string, step int32, state string) wire.Event {
 	return wire.Event{
-		Message: wire.Message{Sequence: seq, Logged: created.Add(time.Duration(seq) * time.Millisecond)}, //nolint:gosec // small.
+		Message: wire.Message{Sequence: seq, Logged: created.Add(time.Duration(seq) * time.Millisecond)},
 		RunID:   run,
 		Ops:     []wire.Op{{Type: wire.OpStep, Step: step, NodeID: "node", State: []byte(state)}},
 	}

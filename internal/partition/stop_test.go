@@ -132,7 +132,7 @@ func TestSecondStopCutsTheFirstShort(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		cancel(errors.New("second signal"))
 		require.ErrorContains(t, s.Stop(ctx), "3 events were read and not committed, and are still in the log: second signal")
-		<-patient
+		require.NoError(t, <-patient)
 		require.Equal(t, time.Second, time.Since(epoch))
 	})
 }

@@ -130,7 +130,7 @@ func TestReadThatFailsSaysWhere(t *testing.T) {
 				var poison *wire.Poison
 				require.ErrorAs(t, err, &poison)
 			}
-			if row.is != away {
+			if !errors.Is(row.is, away) {
 				require.Empty(t, d.calls, "nobody was asked")
 				_, again := r.Committed(t.Context(), row.namespace, row.run, 1)
 				require.Equal(t, err, again)

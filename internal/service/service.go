@@ -116,7 +116,7 @@ func (s *Service) start(ctx context.Context) error {
 	s.mu.Lock()
 	s.svc, s.release, s.cancel = svc, release, cancel
 	s.mu.Unlock()
-	if err := s.listen(svc, life, held); err != nil {
+	if err := s.listen(life, held, svc); err != nil {
 		return err
 	}
 	flush, done := context.WithTimeout(ctx, s.cfg.ReadTimeout)
@@ -127,7 +127,8 @@ func (s *Service) start(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) listen(svc micro.Service, life, held context.Context) error {
+// listen subscribes: reads live until life ends, waits for commits until held does.
+func (s *Service) listen(life, held context.Context, svc micro.Service) error {
 	sub, err := s.nc.Subscribe(s.cfg.Subjects.Positions(), s.heard)
 	if err != nil {
 		return fmt.Errorf("subscribe to positions: %w", err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"strings"
 	"testing"
 	"time"
 
@@ -215,7 +214,7 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 		done <- s.DeadLetters().Put(ctx, []wire.Event{poisonEvent(15, big, nil), poisonEvent(16, big, nil), poisonEvent(17, big, nil)})
 	}()
 	require.Eventually(t, func() bool { return logs.FilterMessage("keep dead letter: try again").Len() > 1 }, 10*time.Second, 10*time.Millisecond)
-	require.True(t, strings.Contains(logs.All()[0].ContextMap()["error"].(string), "maximum bytes exceeded"), "%v", logs.All()[0])
+	require.Contains(t, logs.All()[0].ContextMap()["error"].(string), "maximum bytes exceeded", "%v", logs.All()[0])
 	_, found, err := s.DeadLetters().DeadLetter(ctx, 3, 1)
 	require.NoError(t, err)
 	require.True(t, found, "the oldest letter stays")

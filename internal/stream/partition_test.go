@@ -7,11 +7,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"pgregory.net/rapid"
 
 	"github.com/persistd/persistd/internal/devstack"
 	"github.com/persistd/persistd/internal/wire"
-	"go.uber.org/zap"
 )
 
 // hostile are ids that want to be subjects, wildcards, separators or each other.

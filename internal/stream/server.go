@@ -101,7 +101,7 @@ func freeBytes(info *jetstream.AccountInfo, replicas int) (free int64, known boo
 		return 0, false
 	}
 	taken := max(tier.Store, tier.ReservedStore)
-	free = max(0, limit-int64(min(taken, uint64(limit)))) / copies
+	free = max(0, limit-int64(min(taken, uint64(limit)))) / copies //nolint:gosec // G115: at most limit.
 	if most := tier.Limits.StoreMaxStreamBytes; most > 0 {
 		free = min(free, most)
 	}

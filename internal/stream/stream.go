@@ -85,7 +85,7 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 	}
 	return Info{
 		Created: s.created, Partitions: s.partitions, Replicas: si.Config.Replicas,
-		Events: si.State.Msgs, Bytes: si.State.Bytes, MaxBytes: uint64(max(0, si.Config.MaxBytes)), //nolint:gosec // not negative
+		Events: si.State.Msgs, Bytes: si.State.Bytes, MaxBytes: uint64(max(0, si.Config.MaxBytes)),
 		First: si.State.FirstSeq, Last: si.State.LastSeq,
 	}, nil
 }

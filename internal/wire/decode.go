@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -294,10 +295,8 @@ func (o *opFields) step() (Op, error) {
 type members []string
 
 func (m *members) add(name string) bool {
-	for _, n := range *m {
-		if n == name {
-			return false
-		}
+	if slices.Contains(*m, name) {
+		return false
 	}
 	*m = append(*m, name)
 	return true

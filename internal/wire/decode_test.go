@@ -39,21 +39,32 @@ func TestDecodeGood(t *testing.T) {
 		{"written by hand", logged(`{"step":1,"node_id":"start","state":{"n":1}}`), "run-001", []Op{step(1, "start", `{"n":1}`)}},
 		{"with the id", logged(`{"run_id":"run-001","step":1,"node_id":"start","state":{"n":1}}`), "run-001", []Op{step(1, "start", `{"n":1}`)}},
 		{"in another order, with blanks", logged(" {\n\"state\" : [ 1 , 2 ] ,\"node_id\":\"\" , \"step\" : -5 } \r\n\t"), "run-001", []Op{step(-5, "", `[ 1 , 2 ]`)}},
-		{"the smallest and largest step", logged(`{"ops":[{"op":"step","step":-2147483648,"node_id":"a","state":null},{"op":"step","step":2147483647,"node_id":"b","state":1e999}]}`),
-			"run-001", []Op{step(math.MinInt32, "a", "null"), step(math.MaxInt32, "b", "1e999")}},
+		{
+			"the smallest and largest step", logged(`{"ops":[{"op":"step","step":-2147483648,"node_id":"a","state":null},{"op":"step","step":2147483647,"node_id":"b","state":1e999}]}`),
+			"run-001",
+			[]Op{step(math.MinInt32, "a", "null"), step(math.MaxInt32, "b", "1e999")},
+		},
 		{"escapes in ids", logged(`{"run_id":"run\u002d001","step":1,"node_id":"\ud83d\ude80\"","state":"\ud83d\ude80"}`), "run-001", []Op{step(1, "\U0001F680\"", `"\ud83d\ude80"`)}},
 		{"names doubled within the state", logged(`{"step":1,"node_id":"n","state":{"a":1,"a":2}}`), "run-001", []Op{step(1, "n", `{"a":1,"a":2}`)}},
-		{"several ops, the last one counts", logged(`{"run_id":"run-001","ops":[{"op":"step","step":1,"node_id":"a","state":1},{"state":2,"op":"step","node_id":"b","step":1}]}`),
-			"run-001", []Op{step(1, "a", "1"), step(1, "b", "2")}},
+		{
+			"several ops, the last one counts", logged(`{"run_id":"run-001","ops":[{"op":"step","step":1,"node_id":"a","state":1},{"state":2,"op":"step","node_id":"b","step":1}]}`),
+			"run-001",
+			[]Op{step(1, "a", "1"), step(1, "b", "2")},
+		},
 		{"an id that the token spells", Message{Subject: "persistd.log.0.default.run.a%2Eb", Body: []byte(`{"step":1,"node_id":"n","state":1}`)}, "a.b", []Op{step(1, "n", "1")}},
 		{"an id that the token hides", Message{
 			Subject: "persistd.log.0.default.run." + Token(strings.Repeat("ü", 200)),
 			Body:    []byte(`{"run_id":"` + strings.Repeat("ü", 200) + `","step":1,"node_id":"n","state":1}`),
 		}, strings.Repeat("ü", 200), []Op{step(1, "n", "1")}},
-		{"compressed", compressed([]byte(`{"step":1,"node_id":"n","state":{"a":"` + strings.Repeat("x", 5000) + `"}}`)), "run-001",
-			[]Op{step(1, "n", `{"a":"`+strings.Repeat("x", 5000)+`"}`)}},
-		{"nested as deep as a state may be", logged(`{"step":1,"node_id":"n","state":` + strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth) + `}`),
-			"run-001", []Op{step(1, "n", strings.Repeat("[", MaxDepth)+strings.Repeat("]", MaxDepth))}},
+		{
+			"compressed", compressed([]byte(`{"step":1,"node_id":"n","state":{"a":"` + strings.Repeat("x", 5000) + `"}}`)), "run-001",
+			[]Op{step(1, "n", `{"a":"`+strings.Repeat("x", 5000)+`"}`)},
+		},
+		{
+			"nested as deep as a state may be", logged(`{"step":1,"node_id":"n","state":` + strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth) + `}`),
+			"run-001",
+			[]Op{step(1, "n", strings.Repeat("[", MaxDepth)+strings.Repeat("]", MaxDepth))},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -126,8 +137,10 @@ func TestDecodePoison(t *testing.T) {
 		{"another run's id", CodeID, logged(`{"run_id":"run-002","step":1,` + state + `}`)},
 		{"an id in other case", CodeID, logged(`{"run_id":"Run-001","step":1,` + state + `}`)},
 		{"an id ending in a space", CodeID, subject("persistd.log.0.default.run.a%20")},
-		{"an id of 256 characters", CodeID, Message{Subject: "persistd.log.0.default.run." + Token(strings.Repeat("x", 256)),
-			Body: []byte(`{"run_id":"` + strings.Repeat("x", 256) + `","step":1,` + state + `}`)}},
+		{"an id of 256 characters", CodeID, Message{
+			Subject: "persistd.log.0.default.run." + Token(strings.Repeat("x", 256)),
+			Body:    []byte(`{"run_id":"` + strings.Repeat("x", 256) + `","step":1,` + state + `}`),
+		}},
 		{"an id that is no UTF-8", CodeID, subject("persistd.log.0.default.run.%FF")},
 		{"a node_id of 256 characters", CodeNode, logged(`{"step":1,"node_id":"` + strings.Repeat("n", 256) + `","state":{}}`)},
 		{"a hash, and no id in the body", CodeToken, subject("persistd.log.0.default.run.~" + strings.Repeat("0", 64))},
@@ -182,6 +195,7 @@ func TestABombIsNotUnpacked(t *testing.T) {
 	require.NoError(t, w.Close())
 	require.Less(t, b.Len(), 1<<20)
 	result := testing.Benchmark(func(bench *testing.B) {
+		bench.Helper()
 		for bench.Loop() {
 			if _, err := Decompress(b.Bytes()); err == nil {
 				bench.Fatal("unpacked")

@@ -86,7 +86,7 @@ const (
 	CodeStep     = "bad_step"      // a step outside INT
 	CodeID       = "bad_id"        // an id that cannot be stored, or is not the one of the subject
 	CodeNode     = "bad_node_id"   // a node id that cannot be stored
-	CodeToken    = "bad_token"     //nolint:gosec // G101: a token of a subject, not a credential.
+	CodeToken    = "bad_token"     // a subject token that no id has, or that hides its id
 	CodeDepth    = "too_deep"      // a state nested deeper than MaxDepth
 	CodeSize     = "too_large"     // a body larger than MaxBody, decompressed
 	CodeEncoding = "bad_encoding"  // a Content-Encoding that is unknown or does not decode

@@ -62,7 +62,7 @@ func DecodeToken(token string) (string, error) {
 		if hi < 0 || lo < 0 {
 			return "", poisonf(CodeToken, "token %q has a %% that two upper-case hex digits do not follow", token)
 		}
-		b = append(b, byte(hi<<4|lo))
+		b = append(b, byte(hi<<4|lo)) //nolint:gosec // G115: two hex digits.
 		i += 2
 	}
 	id := string(b)

@@ -109,8 +109,7 @@ func (s *store[S]) Close() error {
 // decodeFault is why a saved state does not fit S. It says where, but not what the state holds there.
 func decodeFault(step int, into any, err error) error {
 	f := &fault{kind: ErrInvalidState, hint: "the run was saved with another type: open the store with a type that its states fit"}
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		f.err = fmt.Errorf("unmarshal step %d into %T: member %q, at byte %d, is no %s", step, into, wrong.Field, wrong.Offset, wrong.Type)
 		return f
 	}

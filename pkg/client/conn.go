@@ -72,7 +72,7 @@ func connect(ctx context.Context, natsURL string, cfg config) (*nats.Conn, error
 // at once.
 func reconnectPause(n int) time.Duration {
 	d := min(50*time.Millisecond<<min(n, 10), maxReconnectPause)
-	return d/2 + rand.N(d) //nolint:gosec // G404: jitter needs no secret numbers.
+	return d/2 + rand.N(d)
 }
 
 // splitURL takes a comma-separated list apart and reports a part that is no URL, without what may be a password in it.
@@ -84,8 +84,7 @@ func splitURL(natsURL string) ([]string, error) {
 			servers[i] = "nats://" + servers[i]
 		}
 		if _, err := url.Parse(servers[i]); err != nil {
-			var wrong *url.Error
-			if errors.As(err, &wrong) {
+			if wrong, ok := errors.AsType[*url.Error](err); ok {
 				err = wrong.Err
 			}
 			return nil, &fault{kind: ErrInvalidOption, err: fmt.Errorf("parse URL %d of %d: %w", i+1, len(servers), err)}

@@ -36,7 +36,7 @@ type engine struct {
 func openEngine(ctx context.Context, natsURL string, cfg config) (*engine, error) {
 	e := &engine{cfg: cfg, subjects: wire.Subjects{Prefix: cfg.prefix}, nc: cfg.conn}
 	var random [12]byte
-	rand.Read(random[:]) //nolint:errcheck // crypto/rand.Read does not fail.
+	rand.Read(random[:])
 	e.idPrefix = base64.RawURLEncoding.EncodeToString(random[:]) + "-"
 
 	ctx, cancel := e.withDeadline(ctx)

@@ -92,8 +92,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 func newError(op, runID string, step int, err error) *Error {
 	e := &Error{Op: op, RunID: runID, Step: step, Err: err}
-	var f *fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault](err); ok {
 		e.Hint = f.hint
 	}
 	return e

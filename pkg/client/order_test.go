@@ -130,9 +130,9 @@ func TestStepsQueuedForARunReachTheLogInTheOrderOfTheCalls(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	st := l.open(t, client.WithMaxInFlight(4, 1<<20))
-	want := make([]int, 300)
-	for s := range want {
-		want[s] = s
+	var want []int
+	for s := range 300 {
+		want = append(want, s)
 		require.NoError(t, st.SaveStep(async(t.Context()), "run", s, "", state{N: s}))
 	}
 	require.NoError(t, st.SaveStep(t.Context(), "run", 300, "", state{}))

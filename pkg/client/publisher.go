@@ -112,8 +112,7 @@ func (p *publisher) fullFault(err error) error {
 	trouble := p.trouble
 	p.mu.Unlock()
 	f := &fault{kind: ErrBackpressure, err: err, hint: "slow down, or raise WithMaxInFlight"}
-	var t *fault
-	if errors.As(trouble, &t) {
+	if t, ok := errors.AsType[*fault](trouble); ok {
 		f.err, f.hint = fmt.Errorf("%w, and publishes do not get through: %w", err, t), t.hint
 	}
 	return f
@@ -205,8 +204,7 @@ func (p *publisher) refusedLocked(pub *publication, err error) {
 }
 
 func asFault(err error) *fault {
-	var f *fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
 	return &fault{kind: ErrUnavailable, err: err}

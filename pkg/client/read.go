@@ -157,7 +157,7 @@ func (e *engine) request(ctx context.Context, timeout time.Duration, verb string
 
 func serviceFault(code, description string) *fault {
 	err := fmt.Errorf("persistd answered %s: %s", code, description)
-	n, _ := strconv.Atoi(code) //nolint:errcheck // what is no number is no class of error either.
+	n, _ := strconv.Atoi(code)
 	switch {
 	case n == 413:
 		return &fault{kind: ErrTooLarge, err: err, final: true, hint: "raise max_payload in the NATS server's configuration"}
