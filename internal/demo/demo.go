@@ -8,10 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
-	_ "github.com/go-sql-driver/mysql" // the verdict is read with plain SQL
+	"github.com/go-sql-driver/mysql" // the verdict is read with plain SQL
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,8 +77,8 @@ func open(ctx context.Context, dir string, c Config, s *screen) (st *stage, err 
 	if st.db, err = devstack.StartDatabase(ctx, devstack.DatabaseOptions{Engine: c.Engine, Dir: filepath.Join(dir, "db")}); err != nil {
 		return st, err //nolint:wrapcheck // as above.
 	}
-	if st.sql, err = sql.Open("mysql", st.db.DSN("")); err != nil {
-		return st, fmt.Errorf("open database: %w", err)
+	if st.sql, err = openSQL(st.db.DSN("")); err != nil {
+		return st, err
 	}
 	if _, err = st.sql.ExecContext(ctx, "CREATE DATABASE persistd CHARACTER SET utf8mb4"); err != nil {
 		return st, fmt.Errorf("create database: %w", err)
@@ -85,8 +86,8 @@ func open(ctx context.Context, dir string, c Config, s *screen) (st *stage, err 
 	if err = st.sql.Close(); err != nil {
 		return st, fmt.Errorf("close database: %w", err)
 	}
-	if st.sql, err = sql.Open("mysql", st.db.DSN("persistd")); err != nil {
-		return st, fmt.Errorf("open database: %w", err)
+	if st.sql, err = openSQL(st.db.DSN("persistd")); err != nil {
+		return st, err
 	}
 	if st.conn, err = nats.Connect(st.nats.URL()); err != nil {
 		return st, fmt.Errorf("connect to NATS: %w", err)
@@ -101,6 +102,20 @@ func open(ctx context.Context, dir string, c Config, s *screen) (st *stage, err 
 		return st, err
 	}
 	return st, st.up(ctx)
+}
+
+// openSQL is how the demo looks at the database. The driver does not log: that a killed database is away is no news.
+func openSQL(dsn string) (*sql.DB, error) {
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	cfg.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return sql.OpenDB(connector), nil
 }
 
 // up waits until the daemon has made the log and the tables.
@@ -148,14 +163,15 @@ func (st *stage) play(ctx context.Context, c Config, s *screen) error {
 	if runs == nil {
 		runs = Synthetic
 	}
-	ledger := newLedger()
+	ledger := newLedger(c.Engine)
 	f := &fleet{url: st.nats.URL(), workers: c.Workers, seed: c.Seed, think: c.Think, runs: runs, ledger: ledger}
 	s.say("%d workers save agent-like runs for %s; the daemon and the database will be killed under them", c.Workers, c.For)
 
 	watching, stopWatching := context.WithCancel(ctx)
 	largest := make(chan int64, 1)
 	go func() { largest <- s.watch(watching, st.sql, st.js, ledger) }()
-	defer stopWatching()
+	watched := sync.OnceValue(func() int64 { stopWatching(); return <-largest })
+	defer watched() // nothing is printed once play returned
 
 	working, stopWorking := context.WithTimeout(ctx, c.For)
 	defer stopWorking()
@@ -171,8 +187,7 @@ func (st *stage) play(ctx context.Context, c Config, s *screen) error {
 	if err := st.settle(ctx, ledger); err != nil {
 		s.say("%v", err) // the verdict says what is missing
 	}
-	stopWatching()
-	behind := <-largest
+	behind := watched()
 	if err := st.daemon.stop(30 * time.Second); err != nil {
 		return err
 	}

@@ -2,8 +2,11 @@ package demo
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
+
+	"github.com/persistd/persistd/internal/devstack"
 )
 
 // key names one step.
@@ -23,19 +26,39 @@ type Ledger struct {
 	wrongReads   atomic.Int64
 	refused      atomic.Int64
 
+	// normalised says that the database gives JSON back with the same value, not with the same bytes.
+	normalised bool
+
 	mu    sync.Mutex // guards what follows
 	acked map[key]digest
 	// maybe are steps whose saving failed: they may be there or not, but if they are there, then with this state.
 	maybe map[key]digest
 }
 
-func newLedger() *Ledger { return &Ledger{acked: map[key]digest{}, maybe: map[key]digest{}} }
+// newLedger is a ledger of states that engine keeps: MariaDB byte for byte, MySQL as the JSON value that they are.
+func newLedger(engine devstack.Engine) *Ledger {
+	return &Ledger{normalised: engine == devstack.MySQL, acked: map[key]digest{}, maybe: map[key]digest{}}
+}
+
+// digest is what two states are compared by.
+func (l *Ledger) digest(state []byte) digest {
+	if l.normalised {
+		var v any
+		if err := json.Unmarshal(state, &v); err == nil { // what is no JSON is compared as it is
+			if one, err := json.Marshal(v); err == nil {
+				state = one
+			}
+		}
+	}
+	return sha256.Sum256(state)
+}
 
 // tried notes a step before it is saved.
 func (l *Ledger) tried(run string, step int, state []byte) {
+	d := l.digest(state)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.maybe[key{run, step}] = sha256.Sum256(state)
+	l.maybe[key{run, step}] = d
 }
 
 // saved notes that a tried step was acknowledged.
@@ -55,7 +78,7 @@ func (l *Ledger) read(run string, wantStep, step int, state []byte) {
 	want := l.acked[key{run, wantStep}]
 	l.mu.Unlock()
 	l.reads.Add(1)
-	if step != wantStep || want != sha256.Sum256(state) {
+	if step != wantStep || want != l.digest(state) {
 		l.wrongReads.Add(1)
 	}
 }

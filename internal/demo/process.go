@@ -8,8 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/persistd/persistd/internal/config"
 )
 
 // daemon is `persistd serve` as a process of its own, which can be killed.
@@ -28,7 +32,9 @@ func (d *daemon) start() error {
 		return fmt.Errorf("open daemon's log: %w", err)
 	}
 	cmd := exec.Command(d.binary, "serve") //nolint:gosec,noctx // G204: our own binary; it is ended by kill or stop.
-	cmd.Env = append(os.Environ(), d.env...)
+	// What is set for another daemon on this machine is not for this one.
+	own := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, config.EnvPrefix) })
+	cmd.Env = append(own, d.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Start()
 	if closeErr := out.Close(); err == nil {

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"fmt"
 )
@@ -46,9 +45,9 @@ func verify(ctx context.Context, db *sql.DB, l *Ledger) (Verdict, error) {
 		switch {
 		case seen[k]:
 			v.Doubled++
-		case acked && want != sha256.Sum256(state):
+		case acked && want != l.digest(state):
 			v.Altered++
-		case !acked && tried && other == sha256.Sum256(state):
+		case !acked && tried && other == l.digest(state):
 			v.Unacknowledged++
 		case !acked:
 			v.Unknown++
