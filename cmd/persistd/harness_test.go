@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "serve" { // the demo's daemon is this binary, run as persistd is
+		main()
+		os.Exit(0)
+	}
 	stacktest.Main(m)
 }
 

@@ -77,13 +77,13 @@ func (cmd *statusCmd) Run(ctx context.Context, std std) error {
 	if err != nil {
 		return err
 	}
+	if len(replicas) == 0 {
+		return fmt.Errorf("no replica answered within %s on %s: is `persistd serve` running, on this server and with this prefix?", cmd.Wait, nc.ConnectedUrlRedacted())
+	}
 	if cmd.Output == "json" {
 		out := json.NewEncoder(std.out)
 		out.SetIndent("", "  ")
 		return out.Encode(replicas) //nolint:wrapcheck // standard output's own words.
-	}
-	if len(replicas) == 0 {
-		return fmt.Errorf("no replica answered within %s on %s: is `persistd serve` running, on this server and with this prefix?", cmd.Wait, nc.ConnectedUrlRedacted())
 	}
 	return printStatus(std, replicas)
 }

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/persistd/persistd/internal/devstack/stacktest"
+	"github.com/persistd/persistd/internal/wire"
+	"github.com/persistd/persistd/pkg/client"
+)
+
+// persistd runs a command line in an environment of its own, and returns what it prints.
+func persistd(ctx context.Context, env map[string]string, args ...string) (stdout string, err error) {
+	var out, logs tail
+	err = run(ctx, args, lookup(env), &out, &logs)
+	return out.String(), err
+}
+
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(k string) (string, bool) { v, ok := env[k]; return v, ok }
+}
+
+func TestDemoLosesNothing(t *testing.T) {
+	t.Parallel()
+	out, err := persistd(t.Context(), nil, "demo", "--for=4s", "--workers=4", "--think=20ms", "--engine="+string(stacktest.Engine(t)))
+	require.NoError(t, err, out)
+	for _, want := range []string{
+		`starting nats-server, ` + string(stacktest.Engine(t)) + ` and persistd, privately, under `,
+		`✗ SIGKILL persistd`, `✓ persistd started again`, `✗ SIGKILL ` + string(stacktest.Engine(t)), `✓ ` + string(stacktest.Engine(t)) + ` started again`,
+		`published +[\d,]+ +in log +[\d,?]+ +committed +[\d,]+ +lag +[\d,]+`,
+		`steps acknowledged to workers +│ +[1-9]`, `steps that workers could not save +│ 0 `,
+		`acknowledged and lost +│ 0 `, `altered +│ 0 `, `doubled +│ 0 `, `never saved by anybody +│ 0 `,
+		`resumes checked \(LoadLatest\) +│ +[1-9]`, `of these wrong +│ 0 `,
+		`nothing is lost, doubled or altered\n$`,
+	} {
+		require.Regexp(t, want, out)
+	}
+	dir := regexp.MustCompile(`privately, under (\S+)`).FindStringSubmatch(out)[1]
+	require.NoDirExists(t, dir)
+	require.Empty(t, processes(t, dir), "everything that it started is stopped")
+}
+
+func TestDemoRefusesABadRecording(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "steps")
+	require.NoError(t, os.WriteFile(path, []byte("nonsense"), 0o600))
+	_, err := persistd(t.Context(), nil, "demo", "--steps="+path)
+	require.ErrorContains(t, err, "read --steps: read step 1 of "+path)
+}
+
+func TestStatusShowsTheReplicas(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	s.serveHere(hooks{}, "PERSISTD_STREAM_PARTITIONS=3")
+	st := s.open()
+	require.NoError(t, st.SaveStep(client.ContextWithDurability(t.Context(), client.Committed), "run-001", 1, "start", json.RawMessage(`{}`)))
+	p := wire.Partition("default", "run-001", 3)
+
+	var replicas []wire.Status
+	s.eventually("all partitions are applied", func() bool {
+		out, err := persistd(t.Context(), nil, "status", "--nats-url="+s.url, "--output=json")
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal([]byte(out), &replicas))
+		require.Len(t, replicas, 1)
+		require.Len(t, replicas[0].Partitions, 3)
+		for _, p := range replicas[0].Partitions {
+			if p.State != "applying" {
+				return false
+			}
+		}
+		return true
+	})
+	r := replicas[0]
+	require.Equal(t, "test", r.Instance)
+	require.Equal(t, version, r.Version)
+	require.True(t, r.Ready)
+	require.Equal(t, "PERSISTD", r.Stream)
+	require.EqualValues(t, 1, r.LastSeq)
+	require.EqualValues(t, 1<<30, r.MaxBytes)
+	for _, part := range r.Partitions {
+		want := wire.PartitionStatus{Partition: part.Partition, Owner: "test", Epoch: 1, State: "applying", Phase: "idle", Since: part.Since}
+		if part.Partition == p {
+			want.Position = 1
+		}
+		require.Equal(t, want, part)
+	}
+
+	out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
+	require.NoError(t, err)
+	require.Regexp(t, `REPLICA +│ VERSION +│ UP +│ READY +│ OWNS`, out)
+	require.Regexp(t, `test +│ `+regexp.QuoteMeta(version)+` +│ \d+s +│ yes +│ +3 `, out)
+	require.Contains(t, out, "log PERSISTD: last sequence 1, ")
+	require.Contains(t, out, " of 1.0 GiB, 0 dead letters")
+	require.Regexp(t, fmt.Sprintf(`%d +│ test +│ +1 +│ +1 +│ +0 +│ +0s +│ idle`, p), out)
+}
+
+func TestStatusOfNobodyIsAnError(t *testing.T) {
+	t.Parallel()
+	url := stacktest.NATS(t).URL()
+	for _, output := range []string{"table", "json"} {
+		out, err := persistd(t.Context(), nil, "status", "--nats-url="+url, "--wait=100ms", "-o", output)
+		require.ErrorContains(t, err, "no replica answered within 100ms on "+url+": is `persistd serve` running")
+		require.Empty(t, out)
+	}
+	_, err := persistd(t.Context(), nil, "status", "--nats-url=nats://127.0.0.1:1")
+	require.ErrorContains(t, err, "connect to NATS: ")
+}
+
+func TestConfigPrintMasksSecrets(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"PERSISTD_MYSQL_DSN": "worker:hunter2@tcp(db:3306)/persistd", "PERSISTD_NATS_URL": "nats://me:hunter3@nats:4222",
+		"PERSISTD_NATS_USER": "me", "PERSISTD_NATS_PASSWORD": "hunter4", "PERSISTD_BATCH_ROWS": "77",
+	}
+	out, err := persistd(t.Context(), env, "config", "print", "--stream-name=MINE")
+	require.NoError(t, err)
+	require.NotContains(t, out, "hunter")
+	for _, want := range []string{`dsn: worker:\S+@tcp\(db:3306\)/persistd`, `url: nats://me:\S+@nats:4222`, `rows: 77`, `name: MINE`} {
+		require.Regexp(t, want, out)
+	}
+	out, err = persistd(t.Context(), env, "config", "check")
+	require.NoError(t, err)
+	require.Equal(t, "configuration is valid\n", out)
+}
+
+func TestBrokenConfigurationIsToldAllAtOnce(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"PERSISTD_NATS_URL": "http://nats", "PERSISTD_STREAM_REPLICAS": "7", "PERSISTD_RETRY_MAX": "1ms", "PERSISTD_LOG_LEVEL": "loud",
+		"PERSISTD_HTTP_LISTEN": "nowhere",
+	}
+	for _, command := range [][]string{{"serve"}, {"migrate"}, {"config", "check"}} {
+		out, err := persistd(t.Context(), env, command...)
+		require.ErrorContains(t, err, "configuration: ")
+		for _, path := range []string{"nats.url", "stream.replicas", "retry.max", "log.level", "http.listen", "mysql.dsn"} {
+			require.ErrorContains(t, err, path, command)
+		}
+		require.Empty(t, out)
+	}
+	_, err := persistd(t.Context(), map[string]string{"PERSISTD_BATCH_ROWS": "many", "PERSISTD_RETRY_MIN": "soon"}, "serve")
+	require.ErrorContains(t, err, "PERSISTD_BATCH_ROWS")
+	require.ErrorContains(t, err, "PERSISTD_RETRY_MIN")
+	_, err = persistd(t.Context(), nil, "serve", "--no-such-flag")
+	require.ErrorContains(t, err, "--no-such-flag")
+}
+
+func TestMigrateMakesTheTables(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	for range 2 {
+		out, err := persistd(t.Context(), map[string]string{"PERSISTD_MYSQL_DSN": dsn}, "migrate")
+		require.NoError(t, err)
+		require.Equal(t, "schema is up to date\n", out)
+	}
+	db, err := sql.Open("mysql", dsn)
+	require.NoError(t, err)
+	defer db.Close() //nolint:errcheck // nothing is under way.
+	for _, table := range []string{"workflow_steps", "workflow_checkpoints", "persistd_streams", "persistd_partitions"} {
+		var n int
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n), table)
+		require.Zero(t, n)
+	}
+	_, err = persistd(t.Context(), map[string]string{"PERSISTD_MYSQL_DSN": strings.Replace(dsn, "/test_", "/absent_", 1)}, "migrate")
+	require.ErrorContains(t, err, "migrate: ")
+}
+
+func TestDevKeepsItsDataAndStopsWhatItStarted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for round := range 2 {
+		d := startDev(t, dir)
+		st, err := client.Open[json.RawMessage](t.Context(), d.nats)
+		require.NoError(t, err)
+		if round == 0 {
+			require.NoError(t, st.SaveStep(client.ContextWithDurability(t.Context(), client.Committed), "run-001", 7, "start", json.RawMessage(`{"n":1}`)))
+			require.NoError(t, st.SaveStep(t.Context(), "run-002", 8, "start", json.RawMessage(`{"n":2}`)))
+		}
+		for run, want := range map[string]int{"run-001": 7, "run-002": 8} {
+			_, step, err := st.LoadLatest(t.Context(), run)
+			require.NoError(t, err)
+			require.Equal(t, want, step)
+		}
+		require.NoError(t, st.Close())
+		require.NotEmpty(t, processes(t, dir), "the database")
+		d.cancel()
+		require.NoError(t, <-d.done, d.out)
+		require.Empty(t, processes(t, dir))
+		_, err = nats.Connect(d.nats)
+		require.ErrorIs(t, err, nats.ErrNoServers)
+	}
+}
+
+type dev struct {
+	nats   string
+	cancel context.CancelFunc
+	done   chan error
+	out    *tail
+}
+
+// startDev runs `persistd dev` until cancel is called.
+func startDev(t *testing.T, dir string) *dev {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &dev{cancel: cancel, done: make(chan error, 1), out: &tail{}}
+	go func() {
+		d.done <- run(ctx, []string{
+			"dev", "--dir=" + dir, "--nats-port=0", "--http-listen=127.0.0.1:0", "--stream-max-bytes=64MiB", "--engine=" + string(stacktest.Engine(t)),
+		}, lookup(nil), d.out, d.out)
+	}()
+	t.Cleanup(cancel)
+	require.Eventually(t, func() bool {
+		if len(d.done) > 0 {
+			return true
+		}
+		m := regexp.MustCompile(`NATS +(nats://\S+)`).FindStringSubmatch(d.out.String())
+		if m != nil {
+			d.nats = m[1]
+		}
+		return m != nil && strings.Contains(d.out.String(), "persistd status --nats-url "+m[1])
+	}, 3*time.Minute, 10*time.Millisecond)
+	require.Empty(t, d.done, d.out)
+	return d
+}
+
+// processes are those whose command line names dir.
+func processes(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, path := range lines {
+		b, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(b), dir) { // one may end meanwhile
+			found = append(found, strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return found
+}
