@@ -165,7 +165,7 @@ func TestMigrateMakesTheTables(t *testing.T) {
 	}
 	db, err := sql.Open("mysql", dsn)
 	require.NoError(t, err)
-	defer db.Close() //nolint:errcheck // nothing is under way.
+	defer db.Close()
 	for _, table := range []string{"workflow_steps", "workflow_checkpoints", "persistd_streams", "persistd_partitions"} {
 		var n int
 		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n), table)

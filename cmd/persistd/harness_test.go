@@ -177,7 +177,7 @@ func (s *stack) spawn(fault string, more ...string) *child {
 // kill sends SIGKILL and waits for the end.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
-	c.wait()
+	_ = c.wait()
 }
 
 // wait waits for the process to end, however it does.

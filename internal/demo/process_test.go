@@ -17,7 +17,7 @@ func script(t *testing.T, text string) *daemon {
 	d, err := newDaemon(dir, "nats://n", "dsn")
 	require.NoError(t, err)
 	d.binary = filepath.Join(dir, "daemon")
-	require.NoError(t, os.WriteFile(d.binary, []byte("#!/bin/sh\n"+text), 0o700)) //nolint:gosec // G306: it is to be run.
+	require.NoError(t, os.WriteFile(d.binary, []byte("#!/bin/sh\n"+text), 0o700))
 	t.Cleanup(d.kill)
 	return d
 }
