@@ -65,6 +65,7 @@ type daemon struct {
 // hooks let a test stand between the parts.
 type hooks struct {
 	store func(batcher.Store) batcher.Store
+	reads func(*readpath.Reader)
 }
 
 func newDaemon(cfg config.Config, log *zap.Logger, levels admin.Options, h hooks) (*daemon, error) {
@@ -109,6 +110,9 @@ func (d *daemon) start(ctx context.Context) error {
 	reader := &readpath.Reader{
 		Rows: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
 		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
+	}
+	if d.hooks.reads != nil {
+		d.hooks.reads(reader)
 	}
 	d.service = service.New(service.Config{
 		Subjects: d.stream.Subjects(), Version: serviceVersion(), Stream: d.stream.Name(), Created: d.stream.Created(),

@@ -19,6 +19,7 @@ import (
 //
 //	none            nothing
 //	kill-after:N    SIGKILL to itself after the N-th commit returned, before anybody learns of it
+//	slow:N          commits and reads dawdle, by times drawn from the seed N
 func faultHooks(fault string) (hooks, error) {
 	name, arg, _ := strings.Cut(fault, ":")
 	n, err := strconv.Atoi(arg)
@@ -39,6 +40,8 @@ func faultHooks(fault string) (hooks, error) {
 				return err
 			})
 		}}, nil
+	case "slow":
+		return slow(uint64(n)), nil
 	default:
 		return hooks{}, fmt.Errorf("fault %q is unknown", fault)
 	}
