@@ -29,6 +29,27 @@ func TestReadDeliversInOrderFromTheMiddle(t *testing.T) {
 	require.Equal(t, 0.0, testutil.ToFloat64(w.reader.metrics.resets.WithLabelValues("0")))
 }
 
+func TestPendingCountsThePartitionsEventsAboveASequence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	count := func(after uint64) int64 {
+		n, err := w.reader.Pending(within(t), 0, after)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, count(0))
+	publish(t, w.js, 1, 7, 0)
+	require.EqualValues(t, 7, count(0))
+	require.EqualValues(t, 3, count(4))
+	require.Zero(t, count(7))
+	n, err := w.reader.Pending(within(t), 1, 0)
+	require.NoError(t, err)
+	require.Zero(t, n, "another partition's")
+	st, err := w.js.Stream(within(t), w.stream.Name())
+	require.NoError(t, err)
+	require.Zero(t, st.CachedInfo().State.Consumers, "nothing is left behind")
+}
+
 func TestReadTellsWhatIsPendingAndWhatIsPoison(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stacktest.NATS(t).URL(), Config{})

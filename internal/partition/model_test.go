@@ -268,6 +268,21 @@ func (r *replica) Read(ctx context.Context, p int, after uint64, deliver func(co
 	}
 }
 
+func (r *replica) Pending(ctx context.Context, p int, after uint64) (int64, error) {
+	if err := r.arrive(ctx, "pending"); err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n int64
+	for _, ev := range r.events[p] {
+		if ev.Message.Sequence > after {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (r *replica) Trim(ctx context.Context, p int, position uint64, before time.Time) error {
 	if err := r.arrive(ctx, "trim"); err != nil {
 		return err

@@ -41,6 +41,8 @@ type Log interface {
 	// may block: that is the back-pressure, and while it does nothing more than a bounded read-ahead is taken from the log.
 	// pending, which may be nil, is told how many events of the partition were in the log behind the one just delivered.
 	Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error
+	// Pending counts the partition's events in the log with a sequence above after.
+	Pending(ctx context.Context, partition int, after uint64) (int64, error)
 	// Trim removes the partition's events that are at or below position and were logged before the time before.
 	Trim(ctx context.Context, partition int, position uint64, before time.Time) error
 }

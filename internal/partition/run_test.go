@@ -94,6 +94,26 @@ func TestStatusSaysWhatAPartitionIsDoing(t *testing.T) {
 	})
 }
 
+func TestLagGrowsWhileReadingIsBlocked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.publish(0, 20)
+		r := w.replica("a")
+		r.took = 30 * time.Second // longer than the test looks
+		s := r.set(t, partition.Config{})
+		require.NoError(t, s.Start(t.Context()))
+		<-time.After(time.Second)
+		require.EqualValues(t, 20, s.Status()[0].Pending+int64(s.Status()[0].Queued))
+		w.publish(0, 100)
+		<-time.After(3999 * ms)
+		require.EqualValues(t, 20, s.Status()[0].Pending+int64(s.Status()[0].Queued), "not counted again yet")
+		<-time.After(2 * ms)
+		require.EqualValues(t, 120, s.Status()[0].Pending+int64(s.Status()[0].Queued), "counted after 5 s")
+		require.NoError(t, s.Stop(t.Context()))
+	})
+}
+
 func TestLostLeaseEndsTheTerm(t *testing.T) {
 	t.Parallel()
 	const third = lease / 3

@@ -112,6 +112,7 @@ func (s *Set) Start(ctx context.Context) error {
 	auxCtx, stopAux := context.WithCancelCause(base)
 	aux.Go(func() { s.every(auxCtx, s.cfg.Lease/3, s.renew) })
 	aux.Go(func() { s.every(auxCtx, s.cfg.TrimEvery, s.trim) })
+	aux.Go(func() { s.every(auxCtx, recountEvery, s.recount) })
 	go func(ended chan<- struct{}) { // Stop waits for it
 		defer close(ended)
 		workers.Wait()
@@ -193,6 +194,18 @@ func (s *Set) renew(ctx context.Context) {
 	}
 	for _, t := range lost {
 		s.workers[t.Partition].lose(t)
+	}
+}
+
+// recountEvery is how old the lag of a partition may be whose reading is blocked.
+const recountEvery = 5 * time.Second
+
+// recount keeps the lag true while the database is away and nothing is read.
+func (s *Set) recount(ctx context.Context) {
+	for _, w := range s.workers {
+		if err := w.recount(ctx); err != nil && ctx.Err() == nil {
+			s.deps.Logger.Debug("pending events were not counted", zap.Error(err))
+		}
 	}
 }
 

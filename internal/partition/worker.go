@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // State is where a partition is in its life on this replica.
@@ -38,7 +39,7 @@ type Status struct {
 	Phase batcher.Phase
 	// Queued events are read from the log and not committed.
 	Queued int
-	// Pending events are in the log behind the one read last, as of then.
+	// Pending events are in the log behind the one read last: as of then or, while reading is blocked, as counted since.
 	Pending int64
 	// Oldest is when the oldest queued event was logged; zero when none is queued.
 	Oldest time.Time
@@ -49,7 +50,8 @@ type worker struct {
 	cfg       Config
 	deps      Deps
 	partition int
-	pending   atomic.Int64
+	pending   atomic.Int64  // events behind the one read last, as far as is known
+	last      atomic.Uint64 // the sequence read last in the current term
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	state   State
@@ -124,7 +126,13 @@ func (w *worker) apply(intake, hard context.Context, term Term) error {
 
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		err := w.deps.Log.Read(reading, w.partition, term.Position, b.Add, w.pending.Store)
+		err := w.deps.Log.Read(reading, w.partition, term.Position, func(ctx context.Context, ev wire.Event) error {
+			if err := b.Add(ctx, ev); err != nil {
+				return err //nolint:wrapcheck // the batcher's own words.
+			}
+			w.last.Store(ev.Message.Sequence)
+			return nil
+		}, w.pending.Store)
 		if !errors.Is(context.Cause(reading), errStopping) { // not our doing: what was read so far is read again by the next term
 			cut(fmt.Errorf("read partition %d: %w", w.partition, err))
 		}
@@ -159,6 +167,25 @@ func (w *worker) lose(t Term) {
 	}
 }
 
+// recount asks how much is pending, when the batcher is busy: then reading may be blocked, and tells nothing.
+func (w *worker) recount(ctx context.Context) error {
+	w.mu.Lock()
+	b := w.batcher
+	w.mu.Unlock()
+	if b == nil || b.Phase().Name == batcher.Idle {
+		return nil
+	}
+	last := w.last.Load()
+	n, err := w.deps.Log.Pending(ctx, w.partition, last)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was counted.
+	}
+	if w.last.Load() == last { // nothing was read meanwhile, which would know better
+		w.pending.Store(n)
+	}
+	return nil
+}
+
 func (w *worker) term() (Term, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,6 +197,7 @@ func (w *worker) term() (Term, bool) {
 
 func (w *worker) begin(t Term, b *batcher.Batcher, cut context.CancelCauseFunc) {
 	w.pending.Store(0)
+	w.last.Store(t.Position)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.current, w.batcher, w.cut = &t, b, cut
