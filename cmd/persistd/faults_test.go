@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 //	none            nothing
 //	kill-after:N    SIGKILL to itself after the N-th commit returned, before anybody learns of it
 //	slow:N          commits and reads dawdle, by times drawn from the seed N
+//	stop-before:N   SIGSTOP to itself before the N-th commit; when it is continued the commit goes on, whatever time has passed
 func faultHooks(fault string) (hooks, error) {
 	name, arg, _ := strings.Cut(fault, ":")
 	n, err := strconv.Atoi(arg)
@@ -42,6 +44,17 @@ func faultHooks(fault string) (hooks, error) {
 		}}, nil
 	case "slow":
 		return slow(uint64(n)), nil
+	case "stop-before":
+		return hooks{store: func(s batcher.Store) batcher.Store {
+			var commits atomic.Int64
+			return storeFunc(func(ctx context.Context, b *batcher.Batch) error {
+				if commits.Add(1) == int64(n) {
+					stopSelf()
+					ctx = context.WithoutCancel(ctx) // the pause was within the commit: nothing of this process was there to end it
+				}
+				return s.Commit(ctx, b)
+			})
+		}}, nil
 	default:
 		return hooks{}, fmt.Errorf("fault %q is unknown", fault)
 	}
@@ -51,6 +64,15 @@ func faultHooks(fault string) (hooks, error) {
 func killSelf() {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
+}
+
+// stopSelf is a pause of the whole process at this line: a virtual machine that is moved, a laptop that is closed.
+func stopSelf() {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	<-continued
 }
 
 func newParser(flags *config.Flags, env config.LookupEnv) (*kong.Kong, error) {
