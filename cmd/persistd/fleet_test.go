@@ -28,14 +28,34 @@ type fleet struct {
 	failed []error
 }
 
+// save is how a worker saves a step.
+type save func(ctx context.Context, run string, step int32, state json.RawMessage) error
+
 // fleet sends workers out, each with a run of its own and states of a size that do not compress; each saves a step per pace.
 func (s *stack) fleet(workers, size int, pace time.Duration, opts ...client.Option) *fleet {
 	s.t.Helper()
 	st := s.open(opts...)
+	return s.fleetOf(workers, size, pace, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
+		return st.SaveStep(ctx, run, int(step), "node", state)
+	})
+}
+
+// bulkFleet publishes by hand: for loads that are about bytes, which the client checks one by one.
+func (s *stack) bulkFleet(workers, size int, pace time.Duration) *fleet {
+	s.t.Helper()
+	return s.fleetOf(workers, size, pace, s.publishStep)
+}
+
+func (s *stack) publishStep(ctx context.Context, run string, step int32, state json.RawMessage) error {
+	_, err := s.js.Publish(ctx, "persistd.write.default.run."+run, fmt.Appendf(nil, `{"step":%d,"node_id":"node","state":%s}`, step, state))
+	return err //nolint:wrapcheck // told as it is.
+}
+
+func (s *stack) fleetOf(workers, size int, pace time.Duration, save save) *fleet {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fleet{s: s, stop: cancel, acked: map[rowKey]string{}}
 	for w := range workers {
-		f.wg.Go(func() { f.work(ctx, st, fmt.Sprintf("run-%d", w), size, pace) })
+		f.wg.Go(func() { f.work(ctx, save, fmt.Sprintf("run-%d", w), size, pace) })
 	}
 	s.t.Cleanup(func() {
 		cancel()
@@ -45,12 +65,12 @@ func (s *stack) fleet(workers, size int, pace time.Duration, opts ...client.Opti
 }
 
 // work saves step after step. A step is begun before stop and seen to its end: its outcome is always known.
-func (f *fleet) work(ctx context.Context, st client.Store[json.RawMessage], run string, size int, pace time.Duration) {
+func (f *fleet) work(ctx context.Context, save save, run string, size int, pace time.Duration) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for step := int32(0); ; step++ {
 		state := randomState(size)
-		if err := st.SaveStep(context.WithoutCancel(ctx), run, int(step), "node", state); err != nil {
+		if err := save(context.WithoutCancel(ctx), run, step, state); err != nil {
 			f.mu.Lock()
 			f.failed = append(f.failed, err)
 			f.mu.Unlock()
@@ -69,12 +89,19 @@ func (f *fleet) work(ctx context.Context, st client.Store[json.RawMessage], run 
 	}
 }
 
-func randomState(size int) json.RawMessage {
-	b := make([]byte, max(1, size*3/4))
+// noise is what states are cut from: making it anew for each would be most of a test's work.
+var padding = sync.OnceValue(func() string {
+	b := make([]byte, 1<<20)
 	for i := range b {
 		b[i] = byte(rand.Uint32()) //nolint:gosec // noise.
 	}
-	return json.RawMessage(`{"pad":"` + base64.StdEncoding.EncodeToString(b) + `"}`)
+	return base64.StdEncoding.EncodeToString(b)
+})
+
+// randomState is written as MySQL writes it.
+func randomState(size int) json.RawMessage {
+	from := rand.IntN(len(padding()) - size) //nolint:gosec // noise.
+	return json.RawMessage(`{"pad": "` + padding()[from:from+size] + `"}`)
 }
 
 // advances waits until n more steps are acknowledged.
@@ -90,10 +117,13 @@ func (f *fleet) home() {
 	f.stop()
 	f.wg.Wait()
 	require.Empty(f.s.t, f.failed, "steps that were not acknowledged")
-	events := f.s.matchesLog()
-	require.Len(f.s.t, events, len(f.acked), "one event a step")
+	f.s.eventually("all steps are committed", func() bool { return f.s.rows("TRUE") >= len(f.acked) })
 	got := f.s.table()
+	require.Len(f.s.t, got, len(f.acked))
 	for k, state := range f.acked {
-		require.True(f.s.t, got[k].State == state || sameJSON(got[k].State, state), "acknowledged step %v", k)
+		if !sameJSON(got[k].State, state) {
+			require.FailNow(f.s.t, "acknowledged step is not there as it was saved", "%v", k)
+		}
 	}
+	require.Equal(f.s.t, len(f.acked), f.s.events(), "one event a step")
 }

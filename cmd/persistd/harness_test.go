@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -156,8 +157,14 @@ func (s *stack) spawn(fault string, more ...string) *child {
 	s.t.Helper()
 	self, err := os.Executable()
 	require.NoError(s.t, err)
-	c := &child{t: s.t, cmd: exec.Command(self), done: make(chan error, 1), out: &tail{}}
-	c.cmd.Env = append(os.Environ(), childVariable+"="+fault)
+	return s.start([]string{self}, append(more, childVariable+"="+fault)...)
+}
+
+// start starts a daemon process of any program, with the stack's settings in its environment.
+func (s *stack) start(argv []string, more ...string) *child {
+	s.t.Helper()
+	c := &child{t: s.t, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan error, 1), out: &tail{}}
+	c.cmd.Env = os.Environ()
 	for k, v := range s.settings(more...) {
 		c.cmd.Env = append(c.cmd.Env, k+"="+v)
 	}
@@ -182,9 +189,14 @@ func (c *child) kill() {
 
 // wait waits for the process to end, however it does.
 func (c *child) wait() error {
-	err := <-c.done
-	c.done <- err
-	return err
+	select {
+	case err := <-c.done:
+		c.done <- err
+		return err
+	case <-time.After(2 * time.Minute):
+		_ = c.cmd.Process.Kill()
+		return errors.New("test: daemon did not end by itself")
+	}
 }
 
 // terminate sends SIGTERM and returns how the process ended.
