@@ -228,7 +228,7 @@ func (s *stack) rows(where string, args ...any) int {
 // eventually waits for a condition that takes the servers' time, not the test's.
 func (s *stack) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, ok, 60*time.Second, 10*time.Millisecond, what)
+	require.Eventually(s.t, ok, 2*time.Minute, 10*time.Millisecond, what)
 }
 
 // tail keeps the end of what is written.
