@@ -53,7 +53,7 @@ func (s *stack) behindProxy() *dbProxy {
 
 func newDBProxy(t testing.TB, target string) *dbProxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed when the test ends.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &dbProxy{listener: ln, target: target, conns: map[net.Conn]struct{}{}}
 	p.wg.Go(p.accept)
@@ -96,7 +96,7 @@ func (p *dbProxy) accept() {
 		if err != nil {
 			return
 		}
-		db, err := net.DialTimeout("tcp", p.target, 5*time.Second) //nolint:noctx // bounded.
+		db, err := net.DialTimeout("tcp", p.target, 5*time.Second)
 		if err != nil || !p.keep(daemon, db) {
 			_ = daemon.Close()
 			if db != nil {
@@ -145,7 +145,8 @@ func (c *proxied) requests() {
 		if _, err := io.ReadFull(in, head); err != nil {
 			return
 		}
-		packet := append(head, make([]byte, binary.LittleEndian.Uint32(append(head[:3:3], 0)))...)
+		packet := make([]byte, len(head)+int(binary.LittleEndian.Uint32([]byte{head[0], head[1], head[2], 0})))
+		copy(packet, head)
 		if _, err := io.ReadFull(in, packet[4:]); err != nil {
 			return
 		}

@@ -89,18 +89,18 @@ func (f *fleet) work(ctx context.Context, save save, run string, size int, pace 
 	}
 }
 
-// noise is what states are cut from: making it anew for each would be most of a test's work.
+// padding is what states are cut from: making it anew for each would be most of a test's work.
 var padding = sync.OnceValue(func() string {
 	b := make([]byte, 1<<20)
 	for i := range b {
-		b[i] = byte(rand.Uint32()) //nolint:gosec // noise.
+		b[i] = byte(rand.Uint32())
 	}
 	return base64.StdEncoding.EncodeToString(b)
 })
 
 // randomState is written as MySQL writes it.
 func randomState(size int) json.RawMessage {
-	from := rand.IntN(len(padding()) - size) //nolint:gosec // noise.
+	from := rand.IntN(len(padding()) - size)
 	return json.RawMessage(`{"pad": "` + padding()[from:from+size] + `"}`)
 }
 

@@ -23,7 +23,7 @@ const restartWait = time.Minute
 func shipped(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "persistd")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput() //nolint:gosec // ours.
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return binary
 }
@@ -148,7 +148,7 @@ func TestI1FullLogRefusesAndLosesNothing(t *testing.T) {
 	got := s.table()
 	require.Len(t, got, len(acked))
 	for step, want := range acked {
-		require.True(t, sameJSON(string(want), got[rowKey{"run", step}].State), "acknowledged step %d", step) //nolint:gosec // few
+		require.True(t, sameJSON(string(want), got[rowKey{"run", step}].State), "acknowledged step %d", step)
 	}
 	s.eventually("what is committed leaves the log", func() bool { return s.events() == 0 })
 	require.NoError(t, d.terminate())

@@ -96,9 +96,9 @@ func TestI2CommitThatSucceedsWhileTheClientSeesAnError(t *testing.T) {
 		}},
 		{"the store returns an error after the commit", func(*stack) (hooks, func() int64) {
 			var calls, injected atomic.Int64
-			return hooks{store: func(real batcher.Store) batcher.Store {
+			return hooks{store: func(behind batcher.Store) batcher.Store {
 				return storeFunc(func(ctx context.Context, b *batcher.Batch) error {
-					err := real.Commit(ctx, b)
+					err := behind.Commit(ctx, b)
 					if err == nil && calls.Add(1)%2 == 1 && injected.Load() < times {
 						injected.Add(1)
 						return &batcher.Error{Class: batcher.Again, Err: errors.New("injected: connection broke")}

@@ -27,6 +27,23 @@ func manyOps(run string, ops, value int, pad string) string {
 	return b.String()
 }
 
+// lookForParts looks once; seen is false when the database did not answer to the end.
+func (s *stack) lookForParts(ctx context.Context, ops int) (seen bool, torn error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT run_id, COUNT(*), COUNT(DISTINCT node_id) FROM workflow_steps GROUP BY run_id")
+	if err != nil {
+		return false, nil
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var run string
+		var n, values int
+		if rows.Scan(&run, &n, &values) == nil && (n != ops || values != 1) {
+			torn = fmt.Errorf("run %s has %d of %d steps, of %d events", run, n, ops, values)
+		}
+	}
+	return rows.Err() == nil, torn
+}
+
 // partWatcher looks at runs all the time, each look in one snapshot, and returns what it saw of an event in part.
 func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -37,19 +54,11 @@ func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 	)
 	wg.Go(func() {
 		for ctx.Err() == nil && torn == nil {
-			rows, err := s.db.QueryContext(ctx, "SELECT run_id, COUNT(*), COUNT(DISTINCT node_id) FROM workflow_steps GROUP BY run_id")
-			if err != nil {
-				continue
+			seen, err := s.lookForParts(ctx, ops)
+			torn = err
+			if seen {
+				looks++
 			}
-			for rows.Next() {
-				var run string
-				var n, values int
-				if rows.Scan(&run, &n, &values) == nil && (n != ops || values != 1) {
-					torn = fmt.Errorf("run %s has %d of %d steps, of %d events", run, n, ops, values)
-				}
-			}
-			torn = errors.Join(torn, rows.Close())
-			looks++
 		}
 	})
 	s.t.Cleanup(cancel)

@@ -72,7 +72,7 @@ func (s *stack) events() int {
 	s.t.Helper()
 	st, err := s.js.Stream(s.t.Context(), "PERSISTD")
 	require.NoError(s.t, err)
-	return int(st.CachedInfo().State.Msgs) //nolint:gosec // few.
+	return int(st.CachedInfo().State.Msgs)
 }
 
 // table is workflow_steps as it is.
@@ -175,7 +175,7 @@ func (s *stack) partitions() map[int]place {
 	if err != nil {
 		return nil
 	}
-	defer rows.Close() //nolint:errcheck // read to its end below.
+	defer rows.Close()
 	at := map[int]place{}
 	for rows.Next() {
 		var no int
@@ -272,7 +272,7 @@ func (s *stack) dirty(where string) int {
 // lockPartitions holds the rows of all partitions, as a transaction that hangs would, until release.
 func (s *stack) lockPartitions() (release func()) {
 	s.t.Helper()
-	tx, err := s.db.BeginTx(context.Background(), nil) //nolint:gosec // released below, at the latest when the test ends.
+	tx, err := s.db.BeginTx(context.Background(), nil)
 	require.NoError(s.t, err)
 	_, err = tx.ExecContext(s.t.Context(), "UPDATE persistd_partitions SET lease_until=lease_until+INTERVAL 1 HOUR")
 	require.NoError(s.t, err)

@@ -30,5 +30,5 @@ func (r *Reader) Pending(ctx context.Context, partition int, after uint64) (int6
 	if err := r.js.DeleteConsumer(ctx, r.cfg.Stream, info.Name); err != nil {
 		return 0, fmt.Errorf("delete consumer that counted: %w", err)
 	}
-	return int64(min(info.NumPending, 1<<62)), nil //nolint:gosec // G115: bounded.
+	return int64(min(info.NumPending, 1<<62)), nil
 }
