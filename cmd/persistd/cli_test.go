@@ -178,6 +178,7 @@ func TestMigrateMakesTheTables(t *testing.T) {
 func TestDevKeepsItsDataAndStopsWhatItStarted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	var logs []time.Time // when they were made
 	for round := range 2 {
 		d := startDev(t, dir)
 		st, err := client.Open[json.RawMessage](t.Context(), d.nats)
@@ -192,6 +193,13 @@ func TestDevKeepsItsDataAndStopsWhatItStarted(t *testing.T) {
 			require.Equal(t, want, step)
 		}
 		require.NoError(t, st.Close())
+		out, err := persistd(t.Context(), nil, "status", "--nats-url="+d.nats, "--output=json")
+		require.NoError(t, err)
+		var replicas []wire.Status
+		require.NoError(t, json.Unmarshal([]byte(out), &replicas))
+		require.EqualValues(t, 2, replicas[0].LastSeq)
+		logs = append(logs, replicas[0].Created)
+		require.Equal(t, logs[0], replicas[0].Created, "it is the same log")
 		require.NotEmpty(t, processes(t, dir), "the database")
 		d.cancel()
 		require.NoError(t, <-d.done, d.out)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -154,23 +155,27 @@ func TestStopAnswersWhatItHas(t *testing.T) {
 
 func TestRequestsBehindTheOnesAtStopAreTurnedAway(t *testing.T) {
 	t.Parallel()
-	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.Reads = 1 })
+	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.Reads = 2 })
 	entered, hold := make(chan struct{}, 5), make(chan struct{})
 	r.data.set(func(d *data) { d.entered, d.hold = entered, hold })
-	first := askLater(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
+	var reads [4]*nats.Subscription
+	for i := range reads {
+		reads[i] = askLater(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
+	}
 	<-entered
-	second := askLater(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
-	third := askLater(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
-	require.NoError(t, r.nc.Flush()) // they are with the replica
+	<-entered
 	wait := askLater(t, nc, wire.VerbCommitted, `{"run_id":"run/1","sequence":10,"wait_ms":5000}`)
-	require.NoError(t, r.nc.Flush())
+	require.NoError(t, r.nc.Flush()) // all are with the replica
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.Stop(context.Background()) }()
 	refused(t, reply(t, wait), wire.StatusUnavailable) // Stop is under way
-	close(hold)
-	require.Equal(t, `{"found":false}`, string(reply(t, first).Data))
-	for _, sub := range []*nats.Subscription{second, third} {
+	hold <- struct{}{}                                 // one of the two is read: its place is free
+	for _, sub := range reads[2:] {
 		require.Equal(t, "replica is stopping", refused(t, reply(t, sub), wire.StatusUnavailable))
+	}
+	hold <- struct{}{}
+	for _, sub := range reads[:2] {
+		require.Equal(t, `{"found":false}`, string(reply(t, sub).Data))
 	}
 	require.NoError(t, <-stopped)
 }
@@ -185,7 +190,7 @@ func TestStopThatRunsOutOfTimeCancelsReads(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, r.Stop(ctx))
-	refused(t, reply(t, read), wire.StatusUnavailable)
+	require.Contains(t, refused(t, reply(t, read), wire.StatusUnavailable), "context canceled", "it did not run out of its own time")
 }
 
 func TestServiceLivesOnce(t *testing.T) {
@@ -217,27 +222,28 @@ func TestStartAndStopAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	url := stacktest.NATS(t).URL()
 	nc := connect(t, url)
-	for range 50 {
+	for round := range 50 {
 		r := newReplica(t, url)
 		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() { _ = r.Start(t.Context()) }) // one wins, or none
+		}
+		for round%2 == 1 && r.nc.NumSubscriptions() == 0 { // in every other round Stop comes amid Start
+			runtime.Gosched()
+		}
 		errs := make(chan error, 5)
-		for i := range 10 {
-			all.Go(func() {
-				if i%2 == 1 {
-					errs <- r.Stop(context.Background())
-				} else {
-					_ = r.Start(t.Context()) // one wins, or none
-				}
-			})
+		errs <- r.Stop(context.Background())
+		for range 4 {
+			all.Go(func() { errs <- r.Stop(context.Background()) })
 		}
 		all.Wait()
 		for range 5 {
 			require.NoError(t, <-errs)
 		}
-		require.NoError(t, r.Stop(context.Background()))
 		require.NoError(t, r.nc.Flush())
 		_, err := nc.Request("persistd.read.default.latest", nil, 20*time.Second)
 		require.ErrorIs(t, err, nats.ErrNoResponders, "nothing is left of it")
+		require.Eventually(t, func() bool { return r.nc.NumSubscriptions() == 0 }, 20*time.Second, time.Millisecond)
 		r.nc.Close()
 	}
 }
