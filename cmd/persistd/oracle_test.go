@@ -317,6 +317,15 @@ func (c *child) serving() *child {
 	return c
 }
 
+// address is where the daemon answers HTTP.
+func (c *child) address() string {
+	c.t.Helper()
+	_, rest, ok := strings.Cut(c.out.String(), `"http":"`)
+	require.True(c.t, ok)
+	addr, _, _ := strings.Cut(rest, `"`)
+	return addr
+}
+
 // says waits until the daemon has logged something.
 func (c *child) says(text string) {
 	c.t.Helper()
