@@ -23,6 +23,9 @@ import (
 
 // openLog connects to NATS and finds or makes the log.
 func (d *daemon) openLog(ctx context.Context) error {
+	if err := streamConfig(d.cfg.Stream).WithDefaults().Validate(); err != nil {
+		return err //nolint:wrapcheck // it names the setting.
+	}
 	nc, err := connectNATS(d.cfg.NATS, "persistd "+d.cfg.Instance, d.log.Named("nats"), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		return err
@@ -169,6 +172,7 @@ func streamConfig(c config.Stream) stream.Config {
 func storeConfig(c config.Config) mysqlstore.Config {
 	return mysqlstore.Config{
 		DSN: string(c.MySQL.DSN), Owner: c.Instance, Lease: c.Lease.Duration, Writers: c.MySQL.Writers, Readers: c.MySQL.Readers,
+		ConnectTimeout: c.MySQL.ConnectTimeout,
 	}
 }
 

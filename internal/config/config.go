@@ -67,11 +67,11 @@ type Stream struct {
 	Name string `name:"name" default:"PERSISTD"`
 	// First token of every subject: <prefix>.write.<namespace>… and <prefix>.log.<partition>….
 	Prefix string `name:"prefix" default:"persistd"`
-	// Servers that hold a copy, 1 to 5. Three survive the loss of one without losing what was acknowledged.
+	// Servers that hold a copy: 1, 3 or 5. Three survive the loss of one without losing what was acknowledged.
 	Replicas int `name:"replicas" default:"1"`
 	// Partitions of the log, 1 to 256: how many commits can be in flight at most. Fixed for the life of the stream.
 	Partitions int `name:"partitions" default:"8"`
-	// Bytes the log may hold. When it is full, publishers get an error and nothing is dropped. Zero means 10 GiB or half of
+	// Bytes the log may hold, at least 64MiB. When it is full, publishers get an error and nothing is dropped. Zero means 10 GiB or half of
 	// what the server has free, whichever is less.
 	MaxBytes Bytes `name:"max-bytes" default:"0"`
 	// How long committed events stay in the log, so that a database restored from a backup of that age heals itself. Zero

@@ -48,9 +48,9 @@ func (c Config) validateStream(v *violations) {
 	s := c.Stream
 	v.check(streamName.MatchString(s.Name), "stream.name", "must be 1..255 of A-Z a-z 0-9 _ -", s.Name)
 	v.check(subjectToken.MatchString(s.Prefix), "stream.prefix", "must be one subject token, 1..64 of A-Z a-z 0-9 _ -", s.Prefix)
-	v.between("stream.replicas", s.Replicas, 1, 5)
+	v.check(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "stream.replicas", "must be 1, 3 or 5", s.Replicas)
 	v.between("stream.partitions", s.Partitions, 1, 256)
-	v.check(s.MaxBytes == 0 || s.MaxBytes >= 1<<20, "stream.max_bytes", "must be 0 or at least 1MiB", s.MaxBytes)
+	v.check(s.MaxBytes == 0 || s.MaxBytes >= 64<<20, "stream.max_bytes", "must be 0 or at least 64MiB", s.MaxBytes)
 	v.check(s.ReplayWindow >= 0, "stream.replay_window", "must not be below 0", showDuration(s.ReplayWindow))
 	v.positive("stream.trim_interval", s.TrimInterval)
 	v.check(s.DuplicateWindow >= time.Second, "stream.duplicate_window", "must be at least 1s", showDuration(s.DuplicateWindow))

@@ -25,6 +25,8 @@ type Config struct {
 	Writers int
 	// Readers is how many reads run at once. Zero is 8.
 	Readers int
+	// ConnectTimeout bounds one attempt to connect, login and session settings included. Zero is 5 s. Statements end with their ctx.
+	ConnectTimeout time.Duration
 }
 
 // WithDefaults returns a copy with the zero fields set.
@@ -37,6 +39,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Readers == 0 {
 		c.Readers = 8
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = 5 * time.Second
 	}
 	return c
 }
@@ -59,6 +64,9 @@ func (c Config) Validate() error {
 	if c.Readers < 1 || c.Readers > 1000 {
 		errs = append(errs, fmt.Errorf("readers: %d: want 1 to 1000", c.Readers))
 	}
+	if c.ConnectTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("connect timeout: %s: want more than 0", c.ConnectTimeout))
+	}
 	return errors.Join(errs...)
 }
 
@@ -79,7 +87,7 @@ func (c Config) driver() (*mysql.Config, error) {
 	d.CheckConnLiveness = true
 	d.MaxAllowedPacket = 0 // ask the server at each connect
 	if d.Timeout == 0 {
-		d.Timeout = 5 * time.Second // of connecting; statements end with their ctx
+		d.Timeout = c.ConnectTimeout
 	}
 	if err := d.Apply(mysql.Charset("utf8mb4", collation)); err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)

@@ -33,13 +33,17 @@ const writerIdle = 30 * time.Second
 // connector opens connections with their session settings.
 type connector struct {
 	base     driver.Connector
+	timeout  time.Duration // of one attempt, from dialing to the last setting
 	settings []string
 }
 
 var _ driver.Connector = (*connector)(nil)
 
-// Connect opens a connection. One whose settings do not take is closed.
+// Connect opens a connection. One whose settings do not take is closed. The driver bounds only the dialing, and a server that is dead
+// behind a proxy takes connections and says nothing.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	conn, err := c.base.Connect(ctx)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // database/sql looks for driver.ErrBadConn itself.
@@ -57,12 +61,12 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 func (c *connector) Driver() driver.Driver { return c.base.Driver() }
 
 // openPool opens a pool of at most size connections. It connects to nothing yet.
-func openPool(d *mysql.Config, size int, idle time.Duration, settings ...string) (*sql.DB, error) {
+func (c Config) openPool(d *mysql.Config, size int, idle time.Duration, settings ...string) (*sql.DB, error) {
 	base, err := mysql.NewConnector(d.Clone())
 	if err != nil {
 		return nil, fmt.Errorf("configure driver: %w", err)
 	}
-	db := sql.OpenDB(&connector{base: base, settings: append([]string{session, isolation}, settings...)})
+	db := sql.OpenDB(&connector{base: base, timeout: c.ConnectTimeout, settings: append([]string{session, isolation}, settings...)})
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxIdleTime(idle)

@@ -119,7 +119,7 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 	// A pool of its own: no read timeout that the DSN may have must end a long ALTER TABLE.
 	d := s.driver.Clone()
 	d.ReadTimeout, d.WriteTimeout = 0, 0
-	db, err := openPool(d, 4, time.Minute)
+	db, err := s.config.openPool(d, 4, time.Minute)
 	if err != nil {
 		return err
 	}

@@ -57,14 +57,14 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.writers, err = openPool(s.driver, c.Writers, writerIdle, writerSession); err != nil {
+	if s.writers, err = c.openPool(s.driver, c.Writers, writerIdle, writerSession); err != nil {
 		return nil, err
 	}
-	if s.readers, err = openPool(s.driver, c.Readers, time.Minute); err != nil {
+	if s.readers, err = c.openPool(s.driver, c.Readers, time.Minute); err != nil {
 		return nil, err
 	}
 	// Leases have connections of their own, or they would be lost behind slow commits. Two: renewals do not wait for acquisitions.
-	if s.leases, err = openPool(s.driver, 2, time.Minute); err != nil {
+	if s.leases, err = c.openPool(s.driver, 2, time.Minute); err != nil {
 		return nil, err
 	}
 	if s.metrics, err = newMetrics(reg, s); err != nil {
