@@ -45,11 +45,12 @@ func TestSIGTERMCommitsWhatWasRead(t *testing.T) {
 	s.matchesLog()
 }
 
-// The drain runs out, because the database hangs: the exit code tells, what is unfinished is counted, and it is not lost.
+// The drain runs out, because the database hangs: the exit code tells, what is unfinished is counted, and it is not lost. A long lease
+// does not keep the process.
 func TestSIGTERMDrainRunsOut(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
-	d := s.spawn("none", "PERSISTD_SHUTDOWN_DRAIN_TIMEOUT=1s")
+	d := s.spawn("none", "PERSISTD_SHUTDOWN_DRAIN_TIMEOUT=1s", "PERSISTD_LEASE_DURATION=10m")
 	release := s.queued(d, 100)
 	require.Error(t, d.terminate(), "exit code")
 	require.Contains(t, d.out.String(), "100 events were read and not committed, and are still in the log: drain took longer than 1s")

@@ -147,10 +147,13 @@ func (w *worker) apply(intake, hard context.Context, term Term) error {
 	return err
 }
 
+// releaseWait bounds a release: a shutdown waits for it after all else was cut, however long a lease is.
+const releaseWait = 3 * time.Second
+
 // release ends a term in the database, so that nobody has to wait for the lease to run out.
 func (w *worker) release(hard context.Context, term Term) {
 	w.end()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), w.cfg.Lease/3)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), min(w.cfg.Lease/3, releaseWait))
 	defer cancel()
 	if err := w.deps.Leases.Release(ctx, term); err != nil {
 		w.deps.Logger.Warn("lease was not released", zap.Int("partition", w.partition), zap.Error(err),
