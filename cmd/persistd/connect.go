@@ -111,6 +111,8 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 		nats.Name(name), nats.Timeout(c.ConnectTimeout), nats.MaxReconnects(-1),
 		// A request made while the connection is down must fail and be made again, not sit in a buffer.
 		nats.ReconnectBufSize(-1),
+		// Twice the same refusal would otherwise close the connection for good, and leave a replica that does nothing for ever.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil when it is we who close

@@ -209,7 +209,8 @@ func (l logOf) Trim(ctx context.Context, p int, pos uint64, before time.Time) er
 	return l.stream.Trim(ctx, p, pos, before) //nolint:wrapcheck // this is stream's method under another roof.
 }
 
-// watchedLog tells when the log is no longer the one the daemon was started on: no partition can go on then, and waiting mends nothing.
+// watchedLog tells when the log is no longer the one the daemon was started on, or the connection to it was closed for good: no
+// partition can go on then, and waiting mends nothing.
 type watchedLog struct {
 	partition.Log
 	fail func(error)
@@ -217,7 +218,7 @@ type watchedLog struct {
 
 func (l watchedLog) Read(ctx context.Context, p int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
 	err := l.Log.Read(ctx, p, after, deliver, pending)
-	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) {
+	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) || errors.Is(err, nats.ErrConnectionClosed) {
 		l.fail(err)
 	}
 	return err //nolint:wrapcheck // the worker says which partition.
