@@ -102,6 +102,29 @@ func TestCommittedAsksTheDatabaseWhenAnnouncementsAreLost(t *testing.T) {
 	}
 }
 
+// Thousands may wait while commits are slow. Were each to ask the database, that would keep it, and the renewal of the leases, which
+// shares its connections, from anything else.
+func TestCommittedAsksTheDatabaseOnceForAllWhoWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &data{positions: []uint64{8, 8, 8, 8, 10}}
+		r := d.reader(8)
+		var out []<-chan answer
+		for range 400 {
+			out = append(out, wait(t.Context(), r))
+			<-time.After(ms)
+		}
+		<-time.After(2000 * ms)
+		synctest.Wait()
+		require.Equal(t, []time.Duration{500 * ms, 1000 * ms, 1500 * ms, 2000 * ms}, d.asked)
+		for _, o := range out {
+			a := <-o
+			require.NoError(t, a.err)
+			require.Equal(t, 2500*ms, a.at)
+		}
+	})
+}
+
 func TestCommittedEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package readpath_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type data struct {
 
 	rowErr, tailErr, positionErr, letterErr error
 
+	mu    *sync.Mutex // guards calls and asked against those who wait side by side
 	calls []string
 	asked []time.Duration // when Position was
 }
@@ -57,6 +59,8 @@ func (d *data) Latest(_ context.Context, partition int, runID string) (*readpath
 }
 
 func (d *data) Position(_ context.Context, partition int) (uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.call("position of %d", partition)
 	d.asked = append(d.asked, time.Since(epoch))
 	return d.position(), d.positionErr
@@ -73,6 +77,8 @@ func (d *data) Tail(_ context.Context, partition int, namespace, runID string, a
 }
 
 func (d *data) DeadLetter(_ context.Context, partition int, seq uint64) (wire.Poison, bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.call("letter %d of %d", seq, partition)
 	why, found := d.letters[seq]
 	return why, found, d.letterErr
@@ -82,6 +88,7 @@ func (d *data) DeadLetter(_ context.Context, partition int, seq uint64) (wire.Po
 func (d *data) reader(bound uint64) *readpath.Reader {
 	tracker := position.NewTracker(partitions)
 	tracker.Advance(position.Commit{Partition: home, To: bound})
+	d.mu = new(sync.Mutex)
 	if d.positions == nil {
 		d.positions = []uint64{0}
 	}
