@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/persistd/persistd/internal/position"
@@ -34,6 +35,15 @@ type Reader struct {
 	Namespace string
 	// Recheck is how long Committed relies on announcements before it asks the database. Default 500 ms.
 	Recheck time.Duration
+
+	mu    sync.Mutex   // guards looks; nothing blocks while it is held
+	looks map[int]look // by partition
+}
+
+// look is when the database was last asked for a partition's position by those who wait for a commit.
+type look struct {
+	begun   time.Time
+	pending bool // not answered yet
 }
 
 // restarts bounds how often one read begins anew because the position went back: more than one restore within a read is not an
@@ -92,12 +102,45 @@ func (r *Reader) Committed(ctx context.Context, namespace, runID string, seq uin
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		}
-		pos, err := r.Rows.Position(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("read position: %w", err)
+		if err := r.look(ctx, p, recheck); err != nil {
+			return nil, err
 		}
-		r.Positions.Found(p, pos)
 	}
+}
+
+// look asks the database for p's position, unless another who waits is at it or was within recheck: what it finds wakes all it
+// concerns. However many wait, and for however long, the database is asked once per recheck and partition.
+func (r *Reader) look(ctx context.Context, p int, recheck time.Duration) error {
+	if !r.mayLook(p, recheck) {
+		return nil
+	}
+	defer r.looked(p)
+	pos, err := r.Rows.Position(ctx, p)
+	if err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	r.Positions.Found(p, pos)
+	return nil
+}
+
+func (r *Reader) mayLook(p int, recheck time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, now := r.looks[p], time.Now()
+	if last.pending || now.Sub(last.begun) < recheck {
+		return false
+	}
+	if r.looks == nil {
+		r.looks = map[int]look{}
+	}
+	r.looks[p] = look{begun: now, pending: true}
+	return true
+}
+
+func (r *Reader) looked(p int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looks[p] = look{begun: r.looks[p].begun}
 }
 
 func (r *Reader) waitFor(ctx context.Context, p int, seq uint64, limit time.Duration) (position.Outcome, error) {
