@@ -1,6 +1,7 @@
 package client
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -144,6 +145,41 @@ func TestALateRefusalOfAnEarlierAttemptIsNoAnswerAndALateSuccessIs(t *testing.T)
 	require.Equal(t, uint64(1), ack.Sequence)
 	p.answered(pub, 1, pubAck{}, full) // of no consequence any more
 	require.NoError(t, pub.err)
+}
+
+// A worker that was stopped for minutes (a debugger, a frozen machine) wakes with a publish whose pause is long over. Its message may
+// be in the log since before, and the log has forgotten the id: sent again, it would be there twice, over what came since.
+func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *testing.T) {
+	t.Parallel()
+	e := openForTest(t)
+	// A publisher whose pump does not run, as in a process that is stopped.
+	p := &publisher{
+		nc: e.nc, mux: e.mux, cfg: e.cfg, room: room{maxCount: 10, maxBytes: 1000}, wake: make(chan struct{}, 1),
+		closing: make(chan struct{}), runs: map[string][]*publication{}, pending: list.New(),
+	}
+	first, next := newPublication(t, e), newPublication(t, e)
+	require.NoError(t, p.submit(t.Context(), first))
+	require.NoError(t, p.submit(t.Context(), next))
+	batch, _ := p.collect(nil)
+	require.Equal(t, []attempt{{first, 1}}, batch)
+	p.answered(first, 1, pubAck{}, errLostConn)
+	require.Equal(t, pausing, first.phase)
+
+	p.mu.Lock()
+	first.unanswered = first.unanswered.Add(-10 * time.Minute)
+	first.due = first.due.Add(-10 * time.Minute)
+	p.mu.Unlock()
+	batch, _ = p.collect(nil)
+	require.Equal(t, []attempt{{next, 1}}, batch, "the outcome is as known as it will ever be, so the run goes on")
+	_, err := p.wait(t.Context(), first)
+	require.ErrorIs(t, err, ErrOutcomeUnknown)
+}
+
+func newPublication(t *testing.T, e *engine) *publication {
+	t.Helper()
+	msg, err := e.message("run", []byte(`{}`))
+	require.NoError(t, err)
+	return &publication{msg: msg, runID: "run"}
 }
 
 func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
