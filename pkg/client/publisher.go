@@ -192,8 +192,8 @@ func (p *publisher) refusedLocked(pub *publication, err error) {
 		p.settleLocked(pub, err)
 	case pub.abandoned && pub.unanswered.IsZero():
 		p.settleLocked(pub, err) // surely not logged, and nobody wants it to be
-	case !pub.unanswered.IsZero() && now.Add(pause).Sub(pub.unanswered) > p.cfg.retryLimit:
-		p.settleLocked(pub, unknownFault(err, fmt.Errorf("gave up after %s: %w", p.cfg.retryLimit, context.DeadlineExceeded)))
+	case p.tooLate(pub, now.Add(pause)):
+		p.settleLocked(pub, p.gaveUp(err))
 	default:
 		pub.phase = pausing
 		p.scheduleLocked(pub, now.Add(pause))
@@ -201,6 +201,19 @@ func (p *publisher) refusedLocked(pub *publication, err error) {
 			p.cfg.logger.Warn("publish does not get through, trying on", zap.Error(err), zap.String("hint", f.hint), zap.String("run_id", pub.runID))
 		}
 	}
+}
+
+// tooLate reports whether an attempt at the time at may meet a log that holds pub's message and has forgotten its id. The clock that
+// measures durations may stand still while the machine sleeps, so the clock on the wall is asked as well.
+func (p *publisher) tooLate(pub *publication, at time.Time) bool {
+	if pub.unanswered.IsZero() {
+		return false
+	}
+	return max(at.Sub(pub.unanswered), at.Round(0).Sub(pub.unanswered)) > p.cfg.retryLimit
+}
+
+func (p *publisher) gaveUp(cause error) *fault {
+	return unknownFault(cause, fmt.Errorf("gave up after %s: %w", p.cfg.retryLimit, context.DeadlineExceeded))
 }
 
 func asFault(err error) *fault {

@@ -50,11 +50,14 @@ func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
 	now := time.Now()
 	for len(p.timers) > 0 && !p.timers[0].due.After(now) {
 		pub := heap.Pop(&p.timers).(*publication) //nolint:forcetypeassert // the heap holds nothing else.
-		if pub.phase == pausing {
+		switch {
+		case pub.phase != pausing:
+			p.refusedLocked(pub, p.silence(pub))
+		case p.tooLate(pub, now): // this process was stopped while pub paused
+			p.settleLocked(pub, p.gaveUp(pub.cause))
+		default:
 			pub.phase = ready
 			p.queue = append(p.queue, pub)
-		} else {
-			p.refusedLocked(pub, p.silence(pub))
 		}
 	}
 	for _, pub := range p.queue {
