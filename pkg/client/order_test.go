@@ -33,7 +33,14 @@ func TestStepsOfARunAreLoggedInOrderAndOnceWhateverTheConnectionDoes(t *testing.
 			published := l.tap(t)
 			stop := make(chan struct{})
 			var faults sync.WaitGroup
-			faults.Go(func() { disturb(p, stop) })
+			p.dropAnswers(true)
+			faults.Go(func() {
+				for len(published) == 0 && !pause(stop, time.Millisecond) { // at least this one goes unanswered, however fast the rest is
+				}
+				p.cut()
+				p.dropAnswers(false)
+				disturb(p, stop)
+			})
 
 			var group errgroup.Group
 			for r := range runs {
