@@ -349,3 +349,25 @@ func TestSubjects(t *testing.T) {
 	require.Equal(t, 5, Partition("default", "\U0001F680", 8))
 	require.Equal(t, 0, Partition("default", strings.Repeat("x", 129), 8))
 }
+
+// A reason is logged; a state is not, and neither are the names of its members, which may be anybody's.
+func TestReasonsNameNothingOfTheState(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]string{
+		"a value that is none":      `{"patients":{"hunter2@example.com":tru}}`,
+		"an object without its end": `{"hunter2@example.com":1`,
+		"text that is not UTF-8":    "{\"hunter2@example.com\":\"\xff\"}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, body := range []string{
+				`{"step":1,"node_id":"n","state":` + state + `}`, `{"ops":[{"op":"step","step":1,"node_id":"n","state":` + state + `}]}`,
+			} {
+				ev := subjects.Decode(logged(body))
+				require.Equal(t, CodeNotJSON, ev.Poison.Code)
+				require.NotContains(t, ev.Poison.Reason, "hunter2")
+			}
+			require.NotContains(t, CheckState([]byte(state), MaxDepth).Error(), "hunter2")
+		})
+	}
+}
