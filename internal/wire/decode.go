@@ -322,7 +322,12 @@ func text(name string, value []byte, to *string) error {
 	return nil
 }
 
+// notJSON says what is wrong and where, as an offset: a reason ends up in logs and dead letters, and the parser's own error names the
+// members of the state on the way.
 func notJSON(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return poisonf(CodeNotJSON, "body is not valid JSON: %v after offset %d", syntax.Err, syntax.ByteOffset)
+	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
