@@ -3,6 +3,7 @@ package batcher_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +103,24 @@ func TestAddBlocksWhileTheQueueIsFull(t *testing.T) {
 		b.Close()
 		require.NoError(t, <-out)
 		require.Equal(t, sequences(1, 5), b.store.applied)
+	})
+}
+
+// A small event may have large headers, and thousands of them fit into the queue.
+func TestHeadersCountAgainstTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, batcher.Config{QueueBytes: 1 << 20, MaxBytes: 1 << 20})
+		b.store.took = time.Second
+		out := b.run(t.Context())
+		for i := range 17 {
+			ev := step(uint64(i+1), 10)
+			ev.Message.Header = wire.Header{"Trace": {strings.Repeat("x", 64<<10-1024)}}
+			b.add(t, ev)
+		}
+		require.Equal(t, time.Second, time.Since(epoch), "the last waits for the first commit")
+		b.Close()
+		require.NoError(t, <-out)
 	})
 }
 
