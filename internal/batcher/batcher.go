@@ -135,11 +135,17 @@ func (b *Batcher) Oldest() time.Time {
 }
 
 // weight is what an event takes of the queue's room; one larger than the queue takes all of it. A plain body is held once, as the
-// states are parts of it; a compressed one is held beside what it decompressed to.
+// states are parts of it; a compressed one is held beside what it decompressed to. Headers may be as large as 64 KiB.
 func (b *Batcher) weight(ev *wire.Event) int64 {
 	held := ev.Size + eventOverhead
 	if ev.Message.Header.Get(wire.HeaderEncoding) != "" {
 		held += len(ev.Message.Body)
+	}
+	for key, values := range ev.Message.Header {
+		held += len(key)
+		for _, v := range values {
+			held += len(v)
+		}
 	}
 	return min(int64(held), b.cfg.QueueBytes)
 }
