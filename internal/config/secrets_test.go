@@ -81,6 +81,7 @@ func TestAnErrorAboutADSNNeverRepeatsIt(t *testing.T) {
 	t.Parallel()
 	for name, dsn := range map[string]config.Secret{
 		"no slash":                     "app:hunter2@tcp(db:3306)",
+		"no @":                         "app:hunter2(db:3306)/langgraph",
 		"no database":                  "app:hunter2@tcp(db:3306)/",
 		"bracket left open":            "app:hunter2@tcp(db:3306/langgraph",
 		"network that does not exist":  "app:x@hunter2/langgraph",

@@ -29,6 +29,11 @@ func TestValidateReportsEverythingAndNoSecret(t *testing.T) {
 	_, err = Open(Config{DSN: "root:hunter2@tcp(host)/db?tls=nowhere", Owner: "o"}, zap.NewNop(), prometheus.NewRegistry())
 	require.ErrorContains(t, err, "dsn: ")
 	require.NotContains(t, err.Error(), "hunter2")
+	for _, dsn := range []string{"root:hunter2(host)/db", "root:hunter2/db", "root:hunter2/tcp(host)/db"} { // no @
+		err := Config{DSN: dsn, Owner: "o"}.WithDefaults().Validate()
+		require.ErrorContains(t, err, "dsn: is not of the form")
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func TestTheSessionIsWhatTheStoreNeedsWhateverTheDSNSays(t *testing.T) {
