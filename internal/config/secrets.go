@@ -16,13 +16,16 @@ func checkDSN(dsn Secret) error {
 	if dsn == "" {
 		return errors.New("must be set, in mysql.dsn, mysql.dsn_file or MYSQL_DSN: user:password@tcp(host:3306)/database")
 	}
+	const form = "must be user:password@tcp(host:3306)/database?param=value"
 	cfg, err := mysql.ParseDSN(dsn.Reveal())
 	if err != nil {
-		const form = "must be user:password@tcp(host:3306)/database?param=value"
 		// The driver's messages that begin so are constants.
 		if reason, ok := strings.CutPrefix(err.Error(), "invalid DSN: "); ok {
 			return fmt.Errorf("%s: %s", form, reason)
 		}
+		return errors.New(form)
+	}
+	if noAt(cfg) {
 		return errors.New(form)
 	}
 	if cfg.DBName == "" {
@@ -31,13 +34,16 @@ func checkDSN(dsn Secret) error {
 	return nil
 }
 
+// noAt reports whether the @ is missing: then the driver takes user and password for the network.
+func noAt(cfg *mysql.Config) bool { return strings.Contains(cfg.Net, ":") }
+
 // maskDSN shows a data source name without its password, or nothing of one that cannot be parsed.
 func maskDSN(dsn Secret) string {
 	if dsn == "" {
 		return ""
 	}
 	cfg, err := mysql.ParseDSN(dsn.Reveal())
-	if err != nil {
+	if err != nil || noAt(cfg) {
 		return mask
 	}
 	if cfg.Passwd != "" {

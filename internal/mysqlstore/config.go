@@ -3,6 +3,7 @@ package mysqlstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -73,8 +74,12 @@ func (c Config) Validate() error {
 // driver is the DSN, with what the store needs set over it.
 func (c Config) driver() (*mysql.Config, error) {
 	d, err := mysql.ParseDSN(c.DSN)
-	if err != nil {
-		return nil, fmt.Errorf("dsn: %w", err) // the driver's errors do not quote the DSN
+	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "invalid DSN: "):
+		return nil, fmt.Errorf("dsn: %w", err) // the driver's errors that begin so are constants; others may quote the DSN
+	case err != nil, strings.Contains(d.Net, ":"):
+		// Without an @ the driver takes user and password for the network, which each error of dialling would name.
+		return nil, errors.New("dsn: is not of the form user:password@tcp(host:3306)/database")
 	}
 	if d.DBName == "" {
 		return nil, errors.New("dsn: names no database: add it after the last slash, as in user:password@tcp(host:3306)/workflows")
