@@ -20,9 +20,9 @@ import (
 var (
 	// ErrOther says that the stream is gone, or was made again: the position belongs to a log that is no more.
 	ErrOther = errors.New("log is not the stream that it was")
-	// ErrShort says that the log ends before the position: it lost its end (a power cut without sync_interval: always, or a backup
-	// restored), and new events take sequences that are committed already.
-	ErrShort = errors.New("log ends before the position")
+	// ErrShort says that the log lost its end (a power cut without sync_interval: always, or a backup restored): it ends before the
+	// position, or has another event there than the one delivered. New events take sequences that are committed already.
+	ErrShort = errors.New("log lost its end")
 )
 
 // Deliver takes an event; it may block.
@@ -118,7 +118,8 @@ func (e *endError) Error() string { return e.err.Error() }
 type position struct {
 	r         *Reader
 	partition int
-	last      uint64 // the sequence delivered last, or where reading began
+	last      uint64    // the sequence delivered last, or where reading began
+	logged    time.Time // when the event delivered last was logged; zero before the first
 	deliver   Deliver
 	pending   func(int64)
 	metrics   partitionMetrics
@@ -137,7 +138,7 @@ func (p *position) take(ctx context.Context, m *nats.Msg, meta *nats.MsgMetadata
 	if err := p.deliver(ctx, ev); err != nil {
 		return &endError{err}
 	}
-	p.last = meta.Sequence.Stream
+	p.last, p.logged = meta.Sequence.Stream, meta.Timestamp
 	if p.pending != nil {
 		p.pending(int64(min(meta.NumPending, 1<<62)))
 	}

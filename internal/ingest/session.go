@@ -109,6 +109,26 @@ func (s *session) sameLog(ctx context.Context) error {
 	if info.State.LastSeq < s.p.last {
 		return &endError{fmt.Errorf("read partition %d: %w: stream %s ends at %d, the position is %d", s.p.partition, ErrShort, r.cfg.Stream, info.State.LastSeq, s.p.last)}
 	}
+	return s.sameEvent(ctx, st)
+}
+
+// sameEvent checks that the event delivered last is still the one at its sequence. A log that lost its end may have grown past the
+// position before anybody looked: what it then holds up to there was never delivered, and would be passed over in silence. One
+// that was trimmed tells nothing.
+func (s *session) sameEvent(ctx context.Context, st jetstream.Stream) error {
+	if s.p.logged.IsZero() {
+		return nil
+	}
+	m, err := st.GetMsg(ctx, s.p.last)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil
+	case err != nil:
+		return s.fatal(fmt.Errorf("ask for event %d: %w", s.p.last, err))
+	case !m.Time.Equal(s.p.logged):
+		return &endError{fmt.Errorf("read partition %d: %w: event %d of stream %s was logged at %s, the one delivered at %s",
+			s.p.partition, ErrShort, s.p.last, s.p.r.cfg.Stream, m.Time.UTC(), s.p.logged.UTC())}
+	}
 	return nil
 }
 

@@ -122,3 +122,27 @@ func TestASessionEndsWithItsConnection(t *testing.T) {
 	<-reconnected
 	require.ErrorContains(t, s.run(within(t)), "the connection was lost")
 }
+
+// A log that lost its end, and grew past the position again before the reader came back, has other events up to there.
+func TestSessionNoticesThatTheLogLostItsEndAndGrewAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	publish(t, w.js, 1, 6, 0)
+	m, err := w.js.Stream(within(t), w.stream.Name())
+	require.NoError(t, err)
+	fifth, err := m.GetMsg(within(t), 5)
+	require.NoError(t, err)
+	at := func(logged time.Time) error {
+		p := &position{
+			r: w.reader, last: 5, logged: logged, metrics: w.reader.metrics.of(0), log: zap.NewNop(),
+			deliver: func(context.Context, wire.Event) error { return errEnough },
+		}
+		return p.session(within(t))
+	}
+	err = at(fifth.Time.Add(-time.Second)) // the event delivered as 5 was another one
+	require.ErrorIs(t, err, ErrShort)
+	require.ErrorContains(t, err, "event 5 of stream PERSISTD was logged at")
+	require.ErrorIs(t, at(fifth.Time), errEnough, "event 6 is delivered")
+	require.NoError(t, w.stream.Trim(within(t), 0, 5, time.Now().Add(time.Hour)))
+	require.ErrorIs(t, at(fifth.Time.Add(-time.Second)), errEnough, "trimmed")
+}
