@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,8 +59,10 @@ type daemon struct {
 	tracker *position.Tracker
 
 	waitingFor atomic.Pointer[reason] // what start waits for
-	ready      chan struct{}          // closed when everything runs
-	failed     chan error             // why the daemon cannot go on; of one place, the first reason counts
+	watching   sync.WaitGroup         // watchLog, which unwatch ends
+	unwatch    context.CancelFunc
+	ready      chan struct{} // closed when everything runs
+	failed     chan error    // why the daemon cannot go on; of one place, the first reason counts
 }
 
 // hooks let a test stand between the parts.
@@ -146,6 +149,9 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.set.Start(ctx); err != nil {
 		return err //nolint:wrapcheck // it says what was started.
 	}
+	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	d.unwatch = unwatch
+	d.watching.Go(func() { d.watchLog(watch) })
 	close(d.ready)
 	d.log.Info("serving", zap.String("version", version), zap.String("instance", d.cfg.Instance), zap.String("stream", d.stream.Name()),
 		zap.Int("partitions", d.stream.Partitions()), zap.String("database", limits.Engine+" "+limits.Version), zap.Stringer("http", d.admin.Addr()))
@@ -163,6 +169,25 @@ func (d *daemon) committed(c batcher.Committed) {
 	}
 	d.tracker.Advance(at)
 	d.service.Announce(at)
+}
+
+// watchLogEvery is how long a replica may go on answering reads of a log that is no more.
+const watchLogEvery = 2 * time.Second
+
+// watchLog ends the daemon when the log is deleted or made again. Who applies partitions notices by reading; a replica that only answers
+// reads would take the new log's events for ones that it knows to be committed.
+func (d *daemon) watchLog(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(watchLogEvery):
+		case <-ctx.Done():
+			return
+		}
+		if _, err := d.stream.Info(ctx); errors.Is(err, stream.ErrOther) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			d.fail(err) // not found may be a cluster that starts; readiness says so
+			return
+		}
+	}
 }
 
 // fail says that the daemon cannot go on.
@@ -183,6 +208,10 @@ func (d *daemon) stop(skip context.Context) error {
 		drain, cancel := context.WithTimeoutCause(skip, d.cfg.Shutdown.DrainTimeout, fmt.Errorf("drain took longer than %s", d.cfg.Shutdown.DrainTimeout))
 		errs = append(errs, d.set.Stop(drain))
 		cancel()
+	}
+	if d.unwatch != nil {
+		d.unwatch()
+		d.watching.Wait()
 	}
 	hard, cancel := context.WithTimeoutCause(base, d.cfg.Shutdown.HardTimeout, errors.New("shutdown ran out of time"))
 	defer cancel()

@@ -31,13 +31,13 @@ func TestStartRefusesALogThatCannotBe(t *testing.T) {
 func TestConnectTimeoutIsObeyed(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
-	mute, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed below.
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, mute.Close()) }()
-	real, err := mysql.ParseDSN(s.dsn)
+	cfg, err := mysql.ParseDSN(s.dsn)
 	require.NoError(t, err)
-	real.Addr = mute.Addr().String()
-	s.dsn = real.FormatDSN()
+	cfg.Addr = mute.Addr().String()
+	s.dsn = cfg.FormatDSN()
 	d := s.spawn("none", "PERSISTD_MYSQL_CONNECT_TIMEOUT=100ms")
 	d.says(`cannot start yet`)
 	require.NoError(t, d.terminate())

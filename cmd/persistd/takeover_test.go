@@ -57,7 +57,8 @@ func TestTakeoverOfALangGraphGoDatabase(t *testing.T) {
 
 	d := s.serveHere(hooks{})
 	st := s.open(client.WithDurability(client.Committed))
-	require.Equal(t, before, []old{read("old-run", 0), read("old-run", 1)}, "rows as they were")
+	after := []old{read("old-run", 0), read("old-run", 1)}
+	require.Equal(t, before, after, "rows as they were")
 	state, step, err := st.LoadLatest(t.Context(), "old-run")
 	require.NoError(t, err)
 	require.Equal(t, 1, step)

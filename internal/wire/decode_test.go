@@ -364,7 +364,7 @@ func TestReasonsNameNothingOfTheState(t *testing.T) {
 				`{"step":1,"node_id":"n","state":` + state + `}`, `{"ops":[{"op":"step","step":1,"node_id":"n","state":` + state + `}]}`,
 			} {
 				ev := subjects.Decode(logged(body))
-				require.Equal(t, CodeNotJSON, ev.Poison.Code)
+				require.Equal(t, CodeNotJSON, ev.Poison.Code) //nolint:testifylint // a code, no JSON.
 				require.NotContains(t, ev.Poison.Reason, "hunter2")
 			}
 			require.NotContains(t, CheckState([]byte(state), MaxDepth).Error(), "hunter2")
