@@ -113,8 +113,8 @@ func TestStatusOfNobodyIsAnError(t *testing.T) {
 		require.ErrorContains(t, err, "no replica answered within 100ms on "+url+": is `persistd serve` running")
 		require.Empty(t, out)
 	}
-	_, err := persistd(t.Context(), nil, "status", "--nats-url=nats://127.0.0.1:1")
-	require.ErrorContains(t, err, "connect to NATS: ")
+	_, err := persistd(t.Context(), nil, "status", "--nats-url=nats://me:hunter2@127.0.0.1:1")
+	require.EqualError(t, err, "no NATS server answers at nats://me:xxxxx@127.0.0.1:1: is it running, and reachable from here?")
 }
 
 func TestConfigPrintMasksSecrets(t *testing.T) {

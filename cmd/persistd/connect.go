@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -26,7 +27,9 @@ func (d *daemon) openLog(ctx context.Context) error {
 	if err := streamConfig(d.cfg.Stream).WithDefaults().Validate(); err != nil {
 		return err //nolint:wrapcheck // it names the setting.
 	}
-	nc, err := connectNATS(d.cfg.NATS, "persistd "+d.cfg.Instance, d.log.Named("nats"), nats.RetryOnFailedConnect(true))
+	var refused atomic.Pointer[error] // why the last attempt to connect came to nothing; the connection itself forgets at every attempt
+	nc, err := connectNATS(d.cfg.NATS, "persistd "+d.cfg.Instance, d.log.Named("nats"), nats.RetryOnFailedConnect(true),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { refused.Store(&err) }))
 	if err != nil {
 		return err
 	}
@@ -38,7 +41,13 @@ func (d *daemon) openLog(ctx context.Context) error {
 	d.js = js
 	return d.persist(ctx, "open log", func(ctx context.Context) error {
 		if !nc.IsConnected() {
-			return fmt.Errorf("no NATS server answers at %s: %w", redacted(d.cfg.NATS.URL), nc.LastError())
+			if err := nc.LastError(); err != nil {
+				refused.Store(&err)
+			}
+			if err := refused.Load(); err != nil {
+				return notConnected(d.cfg.NATS.URL, *err)
+			}
+			return notConnected(d.cfg.NATS.URL, nats.ErrNoServers)
 		}
 		s, err := stream.Ensure(ctx, js, streamConfig(d.cfg.Stream), d.log.Named("stream"))
 		var settings *stream.ConfigError
@@ -46,12 +55,29 @@ func (d *daemon) openLog(ctx context.Context) error {
 		switch {
 		case errors.As(err, &settings), errors.As(err, &server) && server.Err == nil: // an old server stays old
 			return backoff.Permanent(err)
+		case errors.Is(err, context.DeadlineExceeded) && errors.Is(nc.LastError(), nats.ErrPermissionViolation):
+			// The server drops what the user may not publish, so the request ends in silence.
+			return fmt.Errorf("%w: %w (%s)", err, nc.LastError(), "let the user publish to $JS.API.> and subscribe to its inbox")
 		case err != nil:
 			return err //nolint:wrapcheck // persist says what was tried.
 		}
 		d.stream = s
 		return nil
 	})
+}
+
+// notConnected says why there is no connection to urls, and what to do about it.
+func notConnected(urls string, last error) error {
+	denied := errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) || errors.Is(last, nats.ErrAuthRevoked) ||
+		strings.EqualFold(last.Error(), nats.ErrAuthorization.Error()) // of a retry it is the server's line, and no sentinel
+	switch {
+	case denied:
+		return fmt.Errorf("connect to NATS at %s: %w (check the user, password, token or credentials file)", redacted(urls), last)
+	case errors.Is(last, nats.ErrNoServers):
+		return fmt.Errorf("no NATS server answers at %s: is it running, and reachable from here?", redacted(urls))
+	default:
+		return fmt.Errorf("connect to NATS at %s: %w", redacted(urls), last)
+	}
 }
 
 // openStore opens the database, brings its schema up to date where that is wanted, and registers the log in it.
@@ -88,6 +114,7 @@ func permanent(err error) error {
 func (d *daemon) persist(ctx context.Context, what string, try func(context.Context) error) error {
 	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(d.cfg.Retry.Min), backoff.WithMaxInterval(d.cfg.Retry.Max),
 		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
+	d.waitingFor.Store(&reason{what, errors.New("under way")})
 	err := backoff.RetryNotify(func() error { return try(ctx) }, backoff.WithContext(pauses, ctx), func(err error, pause time.Duration) {
 		d.log.Warn("cannot start yet, trying again", zap.String("step", what), zap.Duration("pause", pause), zap.Error(err))
 		d.waitingFor.Store(&reason{what, err})
@@ -111,7 +138,8 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 		nats.Name(name), nats.Timeout(c.ConnectTimeout), nats.MaxReconnects(-1),
 		// A request made while the connection is down must fail and be made again, not sit in a buffer.
 		nats.ReconnectBufSize(-1),
-		// Twice the same refusal would otherwise close the connection for good, and leave a replica that does nothing for ever.
+		// Credentials that are being exchanged would otherwise, after two refusals, end the connection for good, and leave a replica
+		// that does nothing for ever.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -145,7 +173,7 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 	}
 	nc, err := nats.Connect(c.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, notConnected(c.URL, err)
 	}
 	return nc, nil
 }

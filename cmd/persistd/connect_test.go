@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,33 +16,85 @@ import (
 	"github.com/persistd/persistd/internal/config"
 )
 
-// A server that refuses the credentials for a while, because they are being exchanged, must not end the connection for good: nobody
-// would make another, and the replica would live on without ever applying an event.
-func TestConnectionOutlivesCredentialsThatAreRefusedForAWhile(t *testing.T) {
-	t.Parallel()
-	end := func(s *server.Server) { s.Shutdown(); s.WaitForShutdown() }
-	start := func(port int, password string) *server.Server {
-		s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, Username: "persistd", Password: password})
-		require.NoError(t, err)
-		s.Start()
-		require.True(t, s.ReadyForConnections(10*time.Second))
-		t.Cleanup(func() { end(s) })
-		return s
+// guardedNATS is a server that wants a password; it is on port, or on a free one when that is 0.
+func guardedNATS(t *testing.T, port int, users ...*server.User) *server.Server {
+	t.Helper()
+	if port == 0 {
+		port = server.RANDOM_PORT
 	}
-	right := start(server.RANDOM_PORT, "right")
-	port := right.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP.
-	nc, err := connectNATS(config.NATS{URL: right.ClientURL(), User: "persistd", Password: "right", ConnectTimeout: time.Second}, "test", zap.NewNop(),
-		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0))
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(), Users: users, NoSigs: true, NoLog: true})
 	require.NoError(t, err)
-	defer nc.Close()
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	require.True(t, s.ReadyForConnections(10*time.Second))
+	return s
+}
 
-	end(right)
-	wrong := start(port, "wrong")
-	require.Eventually(t, func() bool {
-		v, err := wrong.Varz(nil)
-		return err == nil && v.TotalConnections >= 4 || nc.IsClosed()
-	}, 20*time.Second, 5*time.Millisecond, "it does not try again")
-	end(wrong)
-	start(port, "right")
-	require.Eventually(t, nc.IsConnected, 20*time.Second, 5*time.Millisecond, "the connection has ended for good")
+// notReady is what /readyz says of a daemon that comes up in vain.
+func notReady(t *testing.T, natsURL string) func() string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	s := &stack{t: t, url: natsURL, dsn: "u:hunter2@tcp(127.0.0.1:1)/none"}
+	s.spawn("none", "PERSISTD_HTTP_LISTEN="+addr)
+	return func() string {
+		resp, err := http.Get("http://" + addr + "/readyz")
+		if err != nil {
+			return ""
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+}
+
+func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
+	t.Parallel()
+	guarded := guardedNATS(t, 0,
+		&server.User{Username: "full", Password: "hunter2"},
+		&server.User{Username: "mute", Password: "hunter2", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.>"}}}})
+	for name, tt := range map[string]struct{ url, want string }{
+		"no server": {"nats://me:hunter2@127.0.0.1:1", "open log: no NATS server answers at nats://me:xxxxx@127.0.0.1:1: is it running, and reachable from here?"},
+		"a wrong password": {
+			"nats://full:hunter3@" + guarded.Addr().String(),
+			"(check the user, password, token or credentials file)",
+		},
+		"no right to use JetStream": {"nats://mute:hunter2@" + guarded.Addr().String(), "(let the user publish to $JS.API.> and subscribe to its inbox)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := notReady(t, tt.url)
+			require.Eventually(t, func() bool { return strings.Contains(body(), tt.want) }, time.Minute, 20*time.Millisecond, tt.want)
+			for range 20 { // and goes on saying so, whichever attempt is looked at
+				require.NotContains(t, body(), "hunter")
+				require.Contains(t, body(), tt.want)
+			}
+		})
+	}
+}
+
+func TestAConnectionOutlivesCredentialsThatAreRefusedForAWhile(t *testing.T) {
+	t.Parallel()
+	user := func(password string) *server.User { return &server.User{Username: "me", Password: password} }
+	first := guardedNATS(t, 0, user("right"))
+	port := first.Addr().(*net.TCPAddr).Port
+	refusals := make(chan error, 100)
+	nc, err := connectNATS(config.NATS{URL: "nats://me:right@" + first.Addr().String(), ConnectTimeout: 5 * time.Second}, "test", zap.NewNop(),
+		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	first.Shutdown()
+	first.WaitForShutdown()
+	second := guardedNATS(t, port, user("other"))
+	require.Eventually(t, func() bool { return len(refusals) >= 3 || nc.IsClosed() }, 30*time.Second, 10*time.Millisecond)
+	require.False(t, nc.IsClosed(), "it has given up")
+	require.ErrorIs(t, <-refusals, nats.ErrAuthorization)
+	second.Shutdown()
+	second.WaitForShutdown()
+	guardedNATS(t, port, user("right"))
+	require.Eventually(t, nc.IsConnected, 30*time.Second, 10*time.Millisecond)
 }

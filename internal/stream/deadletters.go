@@ -42,7 +42,7 @@ type DeadLetters struct {
 // deadLetters finds or makes the stream of the dead letters.
 func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.Time) (*DeadLetters, error) {
 	name := e.cfg.Name + "_DLQ"
-	acc, err := account(ctx, e.js)
+	acc, err := account(ctx, e.js, e.cfg.RequestTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config, log *zap.Lo
 	}
 	ctx, cancel := boundRequests(ctx, cfg)
 	defer cancel()
-	acc, err := account(ctx, js)
+	acc, err := account(ctx, js, cfg.RequestTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -174,25 +174,36 @@ func noRoom(err error) bool {
 
 // createError says what to do about a stream that the server does not make.
 func (e *ensurer) createError(ctx context.Context, want jetstream.StreamConfig, err error) error {
-	var api *jetstream.APIError
-	errors.As(err, &api)
-	hint := ""
-	switch {
-	case api == nil:
-	case noRoom(err):
-		hint = fmt.Sprintf("it may not store %d bytes: raise max_file_store of the server or the account's max_storage, or set a smaller max bytes", want.MaxBytes)
-	case api.ErrorCode == codeNoPeers || api.ErrorCode == codeNoReplicas:
-		hint = fmt.Sprintf("%d replicas need a cluster with as many servers: set replicas to 1 for a single one", want.Replicas)
-	case api.ErrorCode == codeSubjectOverlap:
+	hint := sizeHint(want, err)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeSubjectOverlap {
 		hint = "another stream listens on the same subjects: remove that one, or set another subject prefix"
 		if name, err := e.js.StreamNameBySubject(ctx, want.Subjects[0]); err == nil {
 			hint = fmt.Sprintf("stream %s listens on the same subjects: remove that one, or set its name here, or another subject prefix", name)
 		}
 	}
-	if hint == "" {
-		return fmt.Errorf("make stream %s: %w", want.Name, err)
+	return hinted("make stream "+want.Name, err, hint)
+}
+
+// sizeHint is what to do about a server that has no room for the stream, or not enough servers; "" when that is not it.
+func sizeHint(want jetstream.StreamConfig, err error) string {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case !ok:
+		return ""
+	case noRoom(err):
+		return fmt.Sprintf("it may not store %d bytes: raise max_file_store of the server or the account's max_storage, or set a smaller max bytes", want.MaxBytes)
+	case api.ErrorCode == codeNoPeers || api.ErrorCode == codeNoReplicas:
+		return fmt.Sprintf("%d replicas need a cluster with as many servers: set replicas to 1 for a single one", want.Replicas)
+	default:
+		return ""
 	}
-	return fmt.Errorf("make stream %s: %w (%s)", want.Name, err, hint)
+}
+
+func hinted(what string, err error, hint string) error {
+	if hint == "" {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w (%s)", what, err, hint)
 }
 
 // raise gives the stream found what it lacks of the configuration, and takes nothing away. maxBytes 0 asks for nothing.
@@ -228,7 +239,7 @@ func (e *ensurer) raise(ctx context.Context, info *jetstream.StreamInfo, subject
 	}
 	s, err := e.js.UpdateStream(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("raise settings of stream %s: %w", c.Name, err)
+		return nil, hinted("raise settings of stream "+c.Name, err, sizeHint(c, err))
 	}
 	log.Info("raised settings of stream", raised...)
 	return s.CachedInfo(), nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,8 +69,10 @@ func parseVersion(v string) (major, minor int, ok bool) {
 	return major, minor, err1 == nil && err2 == nil
 }
 
-// account asks whether JetStream is there, and what the account may store.
-func account(ctx context.Context, js jetstream.JetStream) (*jetstream.AccountInfo, error) {
+// account asks whether JetStream is there, and what the account may store. A user who may not ask hears nothing: timeout is for that.
+func account(ctx context.Context, js jetstream.JetStream, timeout time.Duration) (*jetstream.AccountInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	info, err := js.AccountInfo(ctx)
 	switch {
 	case err == nil:
