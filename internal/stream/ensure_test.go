@@ -234,7 +234,13 @@ func TestEnsureSaysWhoHasItsSubjects(t *testing.T) {
 
 func TestEnsureSaysThatReplicasNeedServers(t *testing.T) {
 	t.Parallel()
-	_, err := Ensure(within(t), connect(t), Config{Replicas: 3}, zap.NewNop())
+	js := connect(t)
+	_, err := Ensure(within(t), js, Config{Replicas: 3}, zap.NewNop())
+	require.ErrorContains(t, err, "3 replicas need a cluster")
+	_, err = Ensure(within(t), js, Config{}, zap.NewNop())
+	require.NoError(t, err)
+	_, err = Ensure(within(t), js, Config{Replicas: 3}, zap.NewNop())
+	require.ErrorContains(t, err, "raise settings of stream PERSISTD")
 	require.ErrorContains(t, err, "3 replicas need a cluster")
 }
 
