@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +105,39 @@ func TestStatusShowsTheReplicas(t *testing.T) {
 	require.Contains(t, out, "log PERSISTD: last sequence 1, ")
 	require.Contains(t, out, " of 1.0 GiB, 0 dead letters")
 	require.Regexp(t, fmt.Sprintf(`%d +│ test +│ +1 +│ +1 +│ +0 +│ +0s +│ idle`, p), out)
+}
+
+func TestStatusTellsWhatItKnowsWhileTheDatabaseHangs(t *testing.T) {
+	t.Parallel()
+	server, dsn := stacktest.OwnDatabase(t)
+	s := newStack(t, stacktest.NATS(t).URL(), dsn)
+	s.serveHere(hooks{}, "PERSISTD_STREAM_PARTITIONS=1")
+	st := s.open()
+	require.NoError(t, st.SaveStep(client.ContextWithDurability(t.Context(), client.Committed), "run-001", 1, "start", json.RawMessage(`{}`)))
+	require.NoError(t, syscall.Kill(server.Pid(), syscall.SIGSTOP))
+	awake := sync.OnceValue(func() error { return syscall.Kill(server.Pid(), syscall.SIGCONT) })
+	t.Cleanup(func() { require.NoError(t, awake()) }) // before the server is stopped
+	ctx, cancel := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	for range 100 { // more than may be answered at a time
+		hanging.Go(func() { _, _, _ = st.LoadLatest(ctx, "run-001") })
+	}
+	out, err := persistd(t.Context(), nil, "status", "--nats-url="+s.url, "--output=json", "--wait=5s")
+	cancel()
+	hanging.Wait()
+	require.NoError(t, err)
+	var replicas []wire.Status
+	require.NoError(t, json.Unmarshal([]byte(out), &replicas))
+	require.Len(t, replicas, 1)
+	require.False(t, replicas[0].Ready)
+	require.Equal(t, []string{"database: no answer for 600ms"}, replicas[0].NotReady)
+	require.EqualValues(t, 1, replicas[0].LastSeq)
+	require.Len(t, replicas[0].Partitions, 1)
+	p := replicas[0].Partitions[0]
+	require.Equal(t, "test", p.Owner)
+	require.EqualValues(t, 1, p.Epoch)
+	require.EqualValues(t, 1, p.Position)
+	require.NoError(t, awake())
 }
 
 func TestStatusOfNobodyIsAnError(t *testing.T) {

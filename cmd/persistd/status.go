@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -14,48 +15,79 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// status is what this replica says of itself.
+// statusTimeout bounds what a replica asks others to make its status: `persistd status` waits a second for it, also while the
+// database hangs.
+const statusTimeout = 600 * time.Millisecond
+
+// status is what this replica says of itself. What does not answer in time is left out, but for what is remembered here.
 func (d *daemon) status(ctx context.Context) wire.Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
 	st := wire.Status{
 		Instance: d.cfg.Instance, Version: version, StartedAt: d.started.UTC(),
 		Stream: d.stream.Name(), Created: d.stream.Created(),
 	}
-	for _, c := range d.readyChecks() {
-		if err := c.Check(ctx); err != nil {
-			st.NotReady = append(st.NotReady, c.Name+": "+err.Error())
+	var asked sync.WaitGroup // each ends with ctx
+	checks := d.readyChecks()
+	failed := make([]error, len(checks))
+	for i, c := range checks {
+		asked.Go(func() { failed[i] = c.Check(ctx) })
+	}
+	asked.Go(func() {
+		if info, err := d.stream.Info(ctx); err == nil {
+			st.LastSeq, st.LogBytes, st.MaxBytes = info.Last, info.Bytes, info.MaxBytes
+		}
+	})
+	asked.Go(func() {
+		if n, err := d.stream.DeadLetters().Count(ctx); err == nil {
+			st.DeadLetters = n
+		}
+	})
+	var rows []mysqlstore.PartitionRow
+	asked.Go(func() { rows, _ = d.store.Positions(ctx) }) // why not is the database check's to say
+	asked.Wait()
+
+	for i, err := range failed {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer for %s", statusTimeout)
+		}
+		if err != nil {
+			st.NotReady = append(st.NotReady, checks[i].Name+": "+err.Error())
 		}
 	}
 	st.Ready = len(st.NotReady) == 0
-	if info, err := d.stream.Info(ctx); err == nil {
-		st.LastSeq, st.LogBytes, st.MaxBytes = info.Last, info.Bytes, info.MaxBytes
-	}
-	if n, err := d.stream.DeadLetters().Count(ctx); err == nil {
-		st.DeadLetters = n
-	}
+	st.Partitions = d.partitions(rows)
+	return st
+}
+
+// partitions are the rows in MySQL, in so far as they could be read, with what this replica knows of those that it owns.
+func (d *daemon) partitions(rows []mysqlstore.PartitionRow) []wire.PartitionStatus {
 	mine := d.set.Status()
-	for p := range mine {
-		st.Partitions = append(st.Partitions, wire.PartitionStatus{Partition: p})
-	}
-	if rows, err := d.store.Positions(ctx); err == nil {
-		for _, r := range rows {
-			if r.Partition < len(st.Partitions) {
-				s := &st.Partitions[r.Partition]
-				s.Owner, s.Epoch, s.Position = r.Owner, r.Epoch, r.Position
-			}
-		}
-	}
+	all := make([]wire.PartitionStatus, len(mine))
 	for p, m := range mine {
-		s := &st.Partitions[p]
+		s := &all[p]
+		s.Partition, s.Position = p, max(m.Position, d.tracker.Bound(p))
 		s.State, s.Since = string(m.State), m.Since.UTC().Format(time.RFC3339)
 		s.Phase, s.LagEvents, s.LagSeconds = string(m.Phase.Name), lagOf(m), lagAge(m).Seconds()
+		if m.State == partition.Applying {
+			s.Owner, s.Epoch = d.cfg.Instance, m.Epoch
+		}
 		if err := errors.Join(m.Err, m.Phase.Err); err != nil {
 			s.Error = err.Error()
 		}
 	}
-	return st
+	for _, r := range rows {
+		if r.Partition < len(all) {
+			s := &all[r.Partition]
+			s.Owner, s.Epoch, s.Position = r.Owner, r.Epoch, r.Position
+		}
+	}
+	return all
 }
 
 type statusCmd struct {
@@ -78,7 +110,7 @@ func (cmd *statusCmd) Run(ctx context.Context, std std) error {
 		return err
 	}
 	if len(replicas) == 0 {
-		return fmt.Errorf("no replica answered within %s on %s: is `persistd serve` running, on this server and with this prefix?", cmd.Wait, nc.ConnectedUrlRedacted())
+		return fmt.Errorf("no replica answered within %s on %s: is `persistd serve` running, on this server and with this prefix? One that still starts does not answer: see its /readyz?verbose", cmd.Wait, nc.ConnectedUrlRedacted())
 	}
 	if cmd.Output == "json" {
 		out := json.NewEncoder(std.out)

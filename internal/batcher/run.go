@@ -237,7 +237,7 @@ func (b *Batcher) wait(ctx context.Context, pause time.Duration, e *Error) error
 	b.enter(Waiting, e)
 	b.deps.Metrics.retries.WithLabelValues(e.Class.String()).Inc()
 	b.deps.Log.Warn("attempt failed, trying again", zap.Int("partition", b.start.Partition), zap.Stringer("class", e.Class),
-		zap.Uint16("error_number", e.Number), zap.Duration("pause", pause), zap.String("hint", e.Hint), zap.NamedError("err", e.Err))
+		zap.Uint16("error_number", e.Number), zap.Duration("pause", pause), zap.String("hint", e.Hint), zap.Error(e.Err))
 	select {
 	case <-time.After(pause):
 		return nil

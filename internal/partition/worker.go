@@ -36,7 +36,9 @@ type Status struct {
 	// The rest is set while State is Applying.
 
 	Epoch uint64
-	Phase batcher.Phase
+	// Position is where the term began.
+	Position uint64
+	Phase    batcher.Phase
 	// Queued events are read from the log and not committed.
 	Queued int
 	// Pending events are in the log behind the one read last: as of then or, while reading is blocked, as counted since.
@@ -227,7 +229,7 @@ func (w *worker) status() Status {
 	defer w.mu.Unlock()
 	s := Status{Partition: w.partition, State: w.state, Since: w.since, Err: w.err}
 	if w.current != nil {
-		s.Epoch = w.current.Epoch
+		s.Epoch, s.Position = w.current.Epoch, w.current.Position
 		s.Phase, s.Queued, s.Oldest = w.batcher.Phase(), w.batcher.Queued(), w.batcher.Oldest()
 		s.Pending = w.pending.Load()
 	}

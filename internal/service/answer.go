@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/readpath"
 	"github.com/persistd/persistd/internal/wire"
@@ -27,21 +28,21 @@ func (f *fault) Error() string { return f.err.Error() }
 // compressAbove is the size from which a reply is worth compressing, in bytes.
 const compressAbove = 8 << 10
 
-// spawn answers r in a goroutine of its own. It blocks while as many reads as allowed are being answered: the requests behind wait in
-// the subscription's queue.
-func (s *Service) spawn(life context.Context, r micro.Request, answer func(context.Context, micro.Request) error) {
-	if s.reads.Acquire(life, 1) != nil {
+// spawn answers r in a goroutine of its own, in one of places. It blocks while all of them are taken: the requests behind wait in the
+// subscription's queue.
+func (s *Service) spawn(life context.Context, places *semaphore.Weighted, r micro.Request, answer func(context.Context, micro.Request) error) {
+	if places.Acquire(life, 1) != nil {
 		s.refuse(r, errStopping)
 		return
 	}
 	if !s.enter() {
-		s.reads.Release(1)
+		places.Release(1)
 		s.refuse(r, errStopping)
 		return
 	}
 	go func() {
 		defer s.wg.Done()
-		defer s.reads.Release(1)
+		defer places.Release(1)
 		ctx, cancel := context.WithTimeoutCause(life, s.cfg.ReadTimeout, fmt.Errorf("read timed out after %s", s.cfg.ReadTimeout))
 		defer cancel()
 		s.observe(ctx, r, answer)

@@ -46,6 +46,7 @@ type Service struct {
 	log     *zap.Logger
 
 	reads, waits *semaphore.Weighted
+	statuses     *semaphore.Weighted // apart from reads: who asks while those hang is the one who wants to know
 	wg           sync.WaitGroup
 
 	mu       sync.Mutex    // guards what follows; nothing blocks while it is held
@@ -73,6 +74,7 @@ func New(cfg Config, nc *nats.Conn, reader *readpath.Reader, tracker *position.T
 	return &Service{
 		cfg: cfg, nc: nc, reader: reader, tracker: tracker, status: status, metrics: newMetrics(reg), log: log,
 		reads: semaphore.NewWeighted(cfg.Reads), waits: semaphore.NewWeighted(cfg.Waits),
+		statuses: semaphore.NewWeighted(4),
 	}
 }
 
@@ -137,11 +139,11 @@ func (s *Service) listen(life, held context.Context, svc micro.Service) error {
 	s.sub = sub
 	s.mu.Unlock()
 	return errors.Join(
-		svc.AddEndpoint(wire.VerbLatest, micro.HandlerFunc(func(r micro.Request) { s.spawn(life, r, s.latest) }),
+		svc.AddEndpoint(wire.VerbLatest, micro.HandlerFunc(func(r micro.Request) { s.spawn(life, s.reads, r, s.latest) }),
 			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbLatest))),
 		svc.AddEndpoint(wire.VerbCommitted, micro.HandlerFunc(func(r micro.Request) { s.spawnWait(held, r) }),
 			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbCommitted))),
-		svc.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { s.spawn(life, r, s.answerStatus) }),
+		svc.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { s.spawn(life, s.statuses, r, s.answerStatus) }),
 			micro.WithEndpointSubject(s.cfg.Subjects.Status()), micro.WithEndpointQueueGroupDisabled()),
 	)
 }
