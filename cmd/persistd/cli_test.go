@@ -187,7 +187,18 @@ func TestBrokenConfigurationIsToldAllAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "PERSISTD_BATCH_ROWS")
 	require.ErrorContains(t, err, "PERSISTD_RETRY_MIN")
 	_, err = persistd(t.Context(), nil, "serve", "--no-such-flag")
-	require.ErrorContains(t, err, "--no-such-flag")
+	require.EqualError(t, err, "unknown flag --no-such-flag (see persistd --help)")
+}
+
+func TestMisspelledVariablesAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	s := &stack{t: t, url: "nats://127.0.0.1:1", dsn: "u:p@tcp(127.0.0.1:1)/none"}
+	c := s.spawn("none", "PERSISTD_BATCHROWS=7")
+	s.eventually("it warns", func() bool {
+		return strings.Contains(c.out.String(), `"variable":"PERSISTD_BATCHROWS (did you mean PERSISTD_BATCH_ROWS?)"`)
+	})
+	require.NoError(t, c.terminate())
+	require.Equal(t, 1, strings.Count(c.out.String(), "variable is no setting"), c.out)
 }
 
 func TestMigrateMakesTheTables(t *testing.T) {

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, env config.LookupEnv, stdout, stder
 	var grammar cli
 	options := append(config.Options(env),
 		kong.Name("persistd"), kong.Description("The persistence layer for workflow fleets: workers publish to a log, persistd commits it to MySQL in batches."),
-		kong.Writers(stdout, stderr), kong.Vars{"version": version}, kong.UsageOnError(),
+		kong.Writers(stdout, stderr), kong.Vars{"version": version},
 		kong.Bind(env), kong.Bind(std{stdout, stderr}), kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	parser, err := kong.New(&grammar, options...)
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, env config.LookupEnv, stdout, stder
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return err //nolint:wrapcheck // it says which argument.
+		return fmt.Errorf("%w (see persistd --help)", err)
 	}
 	return command.Run()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"go.uber.org/zap"
@@ -37,6 +38,9 @@ func serve(ctx, skip context.Context, cfg config.Config, std std, h hooks, up fu
 	log, level, err := logging.New(zapcore.Lock(zapcore.AddSync(std.err)), cfg.Log.Level, cfg.Log.Format)
 	if err != nil {
 		return fmt.Errorf("prepare log: %w", err)
+	}
+	for _, name := range config.UnknownEnv(os.Environ()) {
+		log.Warn("variable is no setting of persistd", zap.String("variable", name), zap.String("hint", "docs/configuration.md lists all of them"))
 	}
 	// Without a limit the collector lets the heap double; in a container that ends in an OOM kill long before memory is short.
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9)); err != nil {

@@ -119,7 +119,8 @@ type Batch struct {
 type Retry struct {
 	// Pause after the first attempt; it doubles, with jitter, up to max. Must be above zero.
 	Min time.Duration `name:"min" default:"50ms"`
-	// Longest pause between two attempts, and so how late the database's return is noticed. At least min.
+	// Longest pause between two attempts, before jitter, which makes it up to half as long again; so late is the
+	// database's return noticed. At least min.
 	Max time.Duration `name:"max" default:"5s"`
 }
 

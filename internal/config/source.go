@@ -133,7 +133,7 @@ func (s *sources) help(value *kong.Value) string {
 // UnknownEnv lists, with a suggestion each, the variables of environ that look like a setting and are none. They are worth
 // a warning and not more: in Kubernetes a Service called persistd puts PERSISTD_SERVICE_HOST and its like into every pod.
 func UnknownEnv(environ []string) []string {
-	known := []string{EnvPrefix + "CONFIG"}
+	known := []string{EnvPrefix + "CONFIG", EnvPrefix + "MARIADBD", EnvPrefix + "MYSQL_HOME"} // the last two are devstack's
 	for _, s := range settings() {
 		known = append(known, s.Env)
 	}
@@ -141,7 +141,7 @@ func UnknownEnv(environ []string) []string {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		rest, ours := strings.CutPrefix(name, EnvPrefix)
-		if !ours || slices.Contains(known, name) || serviceLink(rest) {
+		if !ours || slices.Contains(known, name) || serviceLink(rest) || strings.HasPrefix(rest, "TEST_") {
 			continue
 		}
 		unknown = append(unknown, name+suggest(name, known))
