@@ -87,6 +87,16 @@ func TestCommittedOfLongAgoLooksForALetter(t *testing.T) {
 	require.EqualError(t, err, "look for dead letter: away")
 }
 
+func TestCommittedAsksTheDatabaseWhenNothingWasHeardYet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &data{positions: []uint64{12}}
+		ctx, cancel := context.WithTimeout(t.Context(), ms) // less than the period between two looks
+		defer cancel()
+		require.Equal(t, answer{nil, nil, 0}, <-wait(ctx, d.reader(0)))
+	})
+}
+
 func TestCommittedAsksTheDatabaseWhenAnnouncementsAreLost(t *testing.T) {
 	t.Parallel()
 	for recheck, step := range map[time.Duration]time.Duration{0: 500 * ms, 2 * time.Second: 2 * time.Second} {

@@ -91,6 +91,11 @@ func (r *Reader) Committed(ctx context.Context, namespace, runID string, seq uin
 	if recheck == 0 {
 		recheck = 500 * time.Millisecond
 	}
+	if r.Positions.Bound(p) == 0 { // nothing was heard of the partition yet, and on an idle one nothing will be
+		if pos, err := r.Rows.Position(ctx, p); err == nil {
+			r.Positions.Found(p, pos)
+		}
+	}
 	for {
 		// Announcements can be lost, so one period without any is followed by a look at the database.
 		out, err := r.waitFor(ctx, p, seq, recheck)
