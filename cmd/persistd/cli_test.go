@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -255,6 +256,17 @@ func TestDevKeepsItsDataAndStopsWhatItStarted(t *testing.T) {
 	}
 }
 
+func TestDevEndsWhenItsDatabaseDies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := startDev(t, dir)
+	defer d.cancel()
+	for pid := range processes(t, dir) {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	require.ErrorIs(t, <-d.done, errDatabaseEnded)
+}
+
 type dev struct {
 	nats   string
 	cancel context.CancelFunc
@@ -288,14 +300,17 @@ func startDev(t *testing.T, dir string) *dev {
 }
 
 // processes are those whose command line names dir.
-func processes(t *testing.T, dir string) (found []string) {
+func processes(t *testing.T, dir string) (found map[int]string) {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
+	found = map[int]string{}
 	for _, path := range lines {
 		b, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(b), dir) { // one may end meanwhile
-			found = append(found, strings.ReplaceAll(string(b), "\x00", " "))
+			pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+			require.NoError(t, err)
+			found[pid] = strings.ReplaceAll(string(b), "\x00", " ")
 		}
 	}
 	return found

@@ -50,6 +50,9 @@ func (cmd *devCmd) Run(parent context.Context, env config.LookupEnv, std std) (e
 			defer cancel()
 			err = errors.Join(err, db.Stop(ctx))
 		}()
+		var unwatch func() error
+		first, second, unwatch = endWith(first, second, db)
+		defer func() { err = errors.Join(err, unwatch()) }()
 		cfg.MySQL.DSN = config.Secret(dsn)
 	}
 	if cfg.Log.Format == config.Default().Log.Format {
@@ -59,6 +62,34 @@ func (cmd *devCmd) Run(parent context.Context, env config.LookupEnv, std std) (e
 		return fmt.Errorf("configuration: %w", err)
 	}
 	return serve(first, second, cfg, std, hooks{}, func(d *daemon) { greet(std, d, cfg) })
+}
+
+// errDatabaseEnded is why dev ends by itself: nobody else would start its database again.
+var errDatabaseEnded = errors.New("private database ended by itself: see server.log in its folder, and start dev again; what was saved is in the log")
+
+// endWith returns contexts that also end when db does: there is nothing to drain into then. unwatch returns [errDatabaseEnded] if it did.
+func endWith(first, second context.Context, db *devstack.Database) (_, _ context.Context, unwatch func() error) {
+	first, end := context.WithCancelCause(first)
+	second, cut := context.WithCancelCause(second)
+	died, watched := db.Done(), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-died:
+			cut(errDatabaseEnded)
+			end(errDatabaseEnded)
+		case <-first.Done():
+		}
+	}()
+	return first, second, func() error {
+		end(nil)
+		<-watched
+		cut(nil)
+		if errors.Is(context.Cause(first), errDatabaseEnded) {
+			return errDatabaseEnded
+		}
+		return nil
+	}
 }
 
 // startDevDatabase starts a private server in dir and makes the database.
@@ -95,7 +126,7 @@ persistd is running. Ctrl-C stops it; the data stays.
   MySQL    %s
   HTTP     http://%s/readyz?verbose  /metrics
 
-Try:  nats -s %[1]s pub persistd.write.default.run.run-001 '{"step":1,"node_id":"start","state":{"n":1}}'
+Try:  nats -s %[1]s req persistd.write.default.run.run-001 '{"step":1,"node_id":"start","state":{"n":1}}'
       nats -s %[1]s req persistd.read.default.latest '{"run_id":"run-001"}'
       persistd status --nats-url %[1]s
 

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/persistd/persistd/internal/wire"
@@ -29,7 +28,7 @@ func TestReplicaThatOwnsNothingEndsWithItsLog(t *testing.T) {
 	old, err := s.js.Stream(t.Context(), "PERSISTD")
 	require.NoError(t, err)
 	require.NoError(t, s.js.DeleteStream(t.Context(), "PERSISTD"))
-	_, err = s.js.CreateStream(t.Context(), jetstream.StreamConfig(old.CachedInfo().Config))
+	_, err = s.js.CreateStream(t.Context(), old.CachedInfo().Config)
 	require.NoError(t, err)
 	require.Error(t, standby.wait())
 	require.Contains(t, standby.out.String(), "log is not the stream that it was")

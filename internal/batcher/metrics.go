@@ -2,6 +2,8 @@ package batcher
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // Metrics counts what all batchers of a process do.
@@ -49,8 +51,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	reg.MustRegister(m.committedEvents, m.committedRows, m.retries, m.deadLetters, m.splits, m.batchRows, m.batchBytes,
 		m.commitSeconds, m.position, m.queuedEvents, m.queuedBytes)
+	// A counter that exists at 0 can be alerted on: the first event of its kind is then an increase.
 	for _, c := range []Class{Again, Operator} {
-		m.retries.WithLabelValues(c.String()) // a counter that exists at 0 can be alerted on
+		m.retries.WithLabelValues(c.String())
+	}
+	for _, code := range wire.Codes() {
+		m.deadLetters.WithLabelValues(code)
 	}
 	return m
 }

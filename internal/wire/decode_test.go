@@ -175,9 +175,7 @@ func TestDecodePoison(t *testing.T) {
 			require.Equal(t, test.msg, ev.Message)
 		})
 	}
-	for _, code := range []string{
-		CodeNotJSON, CodeBody, CodeOp, CodeStep, CodeID, CodeNode, CodeToken, CodeDepth, CodeSize, CodeEncoding, CodeSubject, CodeDatabase,
-	} {
+	for _, code := range Codes() {
 		require.True(t, seen[code], "no row has the code %s", code)
 	}
 }

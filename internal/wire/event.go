@@ -94,5 +94,12 @@ const (
 	CodeDatabase = "refused_by_db" // a valid event that the database refuses for good
 )
 
+// Codes are all codes of poison.
+func Codes() []string {
+	return []string{
+		CodeNotJSON, CodeBody, CodeOp, CodeStep, CodeID, CodeNode, CodeToken, CodeDepth, CodeSize, CodeEncoding, CodeSubject, CodeDatabase,
+	}
+}
+
 // Error reads as the reason.
 func (p *Poison) Error() string { return p.Reason }
