@@ -67,8 +67,8 @@ test-mysql: deps deps-mysql build ## run the same tests on MySQL
 	@PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...
 
 .PHONY: bench
-bench: deps build ## run the benchmarks
-	@go test -run '^$$' -bench . -timeout 30m ./...
+bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
+	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...
 
 .PHONY: lint
 lint: $(GOLANGCI) ## run the linters (the first time builds them: 4 minutes of CPU)
@@ -86,8 +86,9 @@ verify: ## check that go.mod is tidy, modules are what go.sum says, files are fo
 	if [[ -n $$unformatted ]]; then echo "not formatted (make fmt):" $$unformatted >&2; exit 1; fi
 
 # One after the other, each with its time; the demo twice, for it must not leave
-# anything behind that disturbs the next.
-CI_STAGES := verify lint test test-mysql image demo demo
+# anything behind that disturbs the next. The benchmarks run once, so that they do not rot.
+CI_STAGES := verify lint test test-mysql image bench demo demo
+ci: export BENCHTIME := 1x
 
 .PHONY: ci
 ci: ## everything above, as CI runs it
