@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/binary"
 	"io"
 	"net"
 	"strings"
@@ -141,13 +140,12 @@ func (c *proxied) requests() {
 	in := bufio.NewReaderSize(c.daemon, 64<<10)
 	rows := false
 	for {
-		head := make([]byte, 4)
-		if _, err := io.ReadFull(in, head); err != nil {
+		head, err := in.Peek(4)
+		if err != nil {
 			return
 		}
-		packet := make([]byte, len(head)+int(binary.LittleEndian.Uint32([]byte{head[0], head[1], head[2], 0})))
-		copy(packet, head)
-		if _, err := io.ReadFull(in, packet[4:]); err != nil {
+		packet := make([]byte, 4+int(head[0])+int(head[1])<<8+int(head[2])<<16)
+		if _, err := io.ReadFull(in, packet); err != nil {
 			return
 		}
 		switch q := statement(packet); {

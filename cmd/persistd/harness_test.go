@@ -277,3 +277,32 @@ func parseFlagsFrom(flags *config.Flags, env config.LookupEnv) (config.Config, e
 type storeFunc func(context.Context, *batcher.Batch) error
 
 func (f storeFunc) Commit(ctx context.Context, b *batcher.Batch) error { return f(ctx, b) }
+
+// address is where the daemon answers HTTP.
+func (c *child) address() string {
+	c.t.Helper()
+	_, rest, ok := strings.Cut(c.out.String(), `"http":"`)
+	require.True(c.t, ok)
+	addr, _, _ := strings.Cut(rest, `"`)
+	return addr
+}
+
+// says waits until the daemon has logged something.
+func (c *child) says(text string) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool { return strings.Contains(c.out.String(), text) }, time.Minute, 10*time.Millisecond, "daemon does not say %s", text)
+}
+
+// procState is a line of /proc/<pid>/status of the daemon.
+func (c *child) procState(key string) string {
+	c.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	require.NoError(c.t, err)
+	for line := range strings.Lines(string(b)) {
+		if k, v, _ := strings.Cut(line, ":"); k == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	require.FailNow(c.t, "no such line", "%s in %s", key, b)
+	return ""
+}

@@ -67,7 +67,7 @@ func TestI3ReplicaPausedInsideItsTransaction(t *testing.T) {
 		" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id WHERE p.db = DATABASE() AND trx_rows_modified > 0").Scan(&id))
 	b := s.spawn("none", append(settings, "PERSISTD_INSTANCE=b")...).serving()
 	require.Equal(t, "a", s.partitions()[0].Owner, "the open transaction holds the partition")
-	s.exec(fmt.Sprintf("KILL %d", id)) // MySQL takes no parameter here
+	s.exec(fmt.Sprintf("KILL %d", id)) // MySQL does not prepare it
 
 	s.ownedBy("b")
 	s.publish("run", `{"step":2,"node_id":"n","state":{"v":"after"}}`)

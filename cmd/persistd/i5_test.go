@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -26,23 +28,6 @@ func manyOps(run string, ops, value int, pad string) string {
 	return b.String()
 }
 
-// lookForParts looks once; seen is false when the database did not answer to the end.
-func (s *stack) lookForParts(ctx context.Context, ops int) (seen bool, torn error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT run_id, COUNT(*), COUNT(DISTINCT node_id) FROM workflow_steps GROUP BY run_id")
-	if err != nil {
-		return false, nil
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var run string
-		var n, values int
-		if rows.Scan(&run, &n, &values) == nil && (n != ops || values != 1) {
-			torn = fmt.Errorf("run %s has %d of %d steps, of %d events", run, n, ops, values)
-		}
-	}
-	return rows.Err() == nil, torn
-}
-
 // partWatcher looks at runs all the time, each look in one snapshot, and returns what it saw of an event in part.
 func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -53,10 +38,17 @@ func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 	)
 	wg.Go(func() {
 		for ctx.Err() == nil && torn == nil {
-			seen, err := s.lookForParts(ctx, ops)
-			torn = err
-			if seen {
+			var run string
+			var n, values int
+			err := s.db.QueryRowContext(ctx, "SELECT run_id, COUNT(*) AS n, COUNT(DISTINCT node_id) AS v FROM workflow_steps"+
+				" GROUP BY run_id HAVING n != ? OR v != 1", ops).Scan(&run, &n, &values)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
 				looks++
+			case err == nil:
+				torn = fmt.Errorf("run %s has %d of %d steps, of %d events", run, n, ops, values)
+			case ctx.Err() == nil:
+				torn = err
 			}
 		}
 	})

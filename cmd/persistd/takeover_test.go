@@ -57,8 +57,9 @@ func TestTakeoverOfALangGraphGoDatabase(t *testing.T) {
 
 	d := s.serveHere(hooks{})
 	st := s.open(client.WithDurability(client.Committed))
-	after := []old{read("old-run", 0), read("old-run", 1)}
-	require.Equal(t, before, after, "rows as they were")
+	for step, row := range before {
+		require.Equal(t, row, read("old-run", step), "as it was")
+	}
 	state, step, err := st.LoadLatest(t.Context(), "old-run")
 	require.NoError(t, err)
 	require.Equal(t, 1, step)
