@@ -239,5 +239,5 @@ func TestI2LogThatLostItsEndIsRefused(t *testing.T) {
 	s.exec("UPDATE persistd_partitions SET position = position + 1000")
 	d = s.spawn("none")
 	require.Error(t, d.wait(), "exit code")
-	require.Contains(t, d.out.String(), "log ends before the position")
+	require.Contains(t, d.out.String(), "log lost its end")
 }

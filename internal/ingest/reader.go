@@ -113,6 +113,7 @@ func (r *Reader) Read(ctx context.Context, partition int, after uint64, deliver 
 type endError struct{ err error }
 
 func (e *endError) Error() string { return e.err.Error() }
+func (e *endError) Unwrap() error { return e.err }
 
 // position is how far one Read is. One goroutine has it.
 type position struct {

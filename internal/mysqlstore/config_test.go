@@ -13,8 +13,8 @@ import (
 
 func TestZeroSettingsAreTheDefaults(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, Config{DSN: "d", Owner: "o", Lease: 15 * time.Second, Writers: 4, Readers: 8}, Config{DSN: "d", Owner: "o"}.WithDefaults())
-	c := Config{DSN: "d", Owner: "o", Lease: time.Minute, Writers: 1, Readers: 2}
+	require.Equal(t, Config{DSN: "d", Owner: "o", Lease: 15 * time.Second, Writers: 4, Readers: 8, ConnectTimeout: 5 * time.Second}, Config{DSN: "d", Owner: "o"}.WithDefaults())
+	c := Config{DSN: "d", Owner: "o", Lease: time.Minute, Writers: 1, Readers: 2, ConnectTimeout: time.Second}
 	require.Equal(t, c, c.WithDefaults())
 }
 

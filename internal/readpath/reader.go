@@ -92,8 +92,8 @@ func (r *Reader) Committed(ctx context.Context, namespace, runID string, seq uin
 		recheck = 500 * time.Millisecond
 	}
 	if r.Positions.Bound(p) == 0 { // nothing was heard of the partition yet, and on an idle one nothing will be
-		if pos, err := r.Rows.Position(ctx, p); err == nil {
-			r.Positions.Found(p, pos)
+		if err := r.look(ctx, p, recheck); err != nil {
+			return nil, err
 		}
 	}
 	for {

@@ -189,8 +189,10 @@ func TestTooManyWaitsAreTurnedAway(t *testing.T) {
 	r, nc := serve(t, func(c *service.Config, r *readpath.Reader) { c.Waits, r.Recheck = 2, time.Millisecond })
 	entered, hold := make(chan struct{}, 10), make(chan struct{})
 	r.data.set(func(d *data) { d.entered, d.hold, d.position = entered, hold, 10 })
-	const body = `{"run_id":"run/1","sequence":10,"wait_ms":5000}`
-	one, two := askLater(t, nc, wire.VerbCommitted, body), askLater(t, nc, wire.VerbCommitted, body)
+	// Of two partitions: the database is asked once for all who wait in one.
+	const body, other = `{"run_id":"run/1","sequence":10,"wait_ms":5000}`, `{"run_id":"run/2","sequence":10,"wait_ms":5000}`
+	require.NotEqual(t, wire.Partition("default", "run/1", partitions), wire.Partition("default", "run/2", partitions))
+	one, two := askLater(t, nc, wire.VerbCommitted, body), askLater(t, nc, wire.VerbCommitted, other)
 	<-entered
 	<-entered
 	require.Equal(t, "2 requests wait for their commit already", refused(t, ask(t, nc, wire.VerbCommitted, body), wire.StatusBusy))

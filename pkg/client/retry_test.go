@@ -167,7 +167,10 @@ func TestAServerThatIsAwayIsWaitedForAndTheErrorSaysThatNothingWasLogged(t *test
 	l.create(t, -1)
 	st := l.open(t)
 	require.NoError(t, server.Stop())
-	require.Eventually(t, func() bool { return !l.nc.IsConnected() }, eventually, poll)
+	// Until the client itself has noticed, what it publishes is under way somewhere.
+	require.Eventually(t, func() bool {
+		return !errors.Is(st.SaveStep(within(t, soon), "probe", 1, "", state{}), client.ErrOutcomeUnknown)
+	}, eventually, poll)
 
 	err := st.SaveStep(within(t, soon), "run", 1, "", state{})
 	require.ErrorIs(t, err, client.ErrUnavailable)
@@ -178,7 +181,7 @@ func TestAServerThatIsAwayIsWaitedForAndTheErrorSaysThatNothingWasLogged(t *test
 	requireBlocked(t, done, soon)
 	require.NoError(t, server.Restart(t.Context()))
 	require.NoError(t, requireSoon(t, done))
-	require.Equal(t, map[string][]int{"run": {2}}, l.steps(t), "what was reported as not logged is not")
+	require.Equal(t, []int{2}, l.steps(t)["run"], "what was reported as not logged is not")
 }
 
 func TestAMissingStreamIsWaitedForAndNeverTakenForSuccess(t *testing.T) {
