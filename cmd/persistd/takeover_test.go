@@ -68,6 +68,8 @@ func TestTakeoverOfALangGraphGoDatabase(t *testing.T) {
 	require.NoError(t, st.SaveStep(t.Context(), "old-run", 2, "next", json.RawMessage(`{"n":2}`)))
 	require.NoError(t, st.SaveStep(t.Context(), "old-run", 1, "again", json.RawMessage(`{"n":11}`)), "also over an old row")
 	require.NoError(t, st.SaveStep(t.Context(), "OLD-RUN", 1, "other", json.RawMessage(`{"n":-1}`)), "which the old collation took for the same run")
+	require.JSONEq(t, `{"n":11}`, read("old-run", 1).state)
+	require.JSONEq(t, `{"n":-1}`, read("OLD-RUN", 1).state)
 	require.Equal(t, before[1].created, read("old-run", 1).created, "saved again, and as old as it was")
 	require.Equal(t, before[1].id, read("old-run", 1).id)
 
