@@ -1,13 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"math"
-	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -99,34 +96,6 @@ type body struct {
 	ops      []Op
 }
 
-// decoders saves the reader's own state between events; the body is read in place.
-var decoders = sync.Pool{New: func() any { return &reader{dec: jsontext.NewDecoder(bytes.NewReader(nil))} }}
-
-// duplicateNames is allowed in states: the databases accept them, so refusing would lose what the old store took. Members of
-// the event itself are checked by hand.
-var readerOptions = jsontext.AllowDuplicateNames(true)
-
-// reader reads the members of an event's objects; values are sub-slices of src.
-type reader struct {
-	src []byte
-	buf bytes.Buffer
-	dec *jsontext.Decoder
-}
-
-// acquireReader takes a reader of src from the pool; free gives it back, and lets go of src.
-func acquireReader(src []byte) *reader {
-	r := decoders.Get().(*reader) //nolint:forcetypeassert // the pool's New makes nothing else.
-	r.src, r.buf = src, *bytes.NewBuffer(src)
-	r.dec.Reset(&r.buf, readerOptions)
-	return r
-}
-
-func (r *reader) free() {
-	r.src, r.buf = nil, bytes.Buffer{}
-	r.dec.Reset(&r.buf, readerOptions)
-	decoders.Put(r)
-}
-
 func decodeBody(src []byte) (body, error) {
 	r := acquireReader(src)
 	defer r.free()
@@ -216,35 +185,6 @@ func decodeOps(list []byte) ([]Op, error) {
 	return ops, nil
 }
 
-// object reads the next value, which must be an object, and hands over its members; value is a part of r.src.
-func (r *reader) object(member func(name string, value []byte) error) error {
-	tok, err := r.dec.ReadToken()
-	if err != nil {
-		return notJSON(err)
-	}
-	if tok.Kind() != '{' {
-		return poison(CodeBody, "body is not a JSON object")
-	}
-	for {
-		tok, err := r.dec.ReadToken()
-		if err != nil {
-			return notJSON(err)
-		}
-		if tok.Kind() == '}' {
-			return nil
-		}
-		name := tok.String()
-		value, err := r.dec.ReadValue()
-		if err != nil {
-			return notJSON(err)
-		}
-		end := int(r.dec.InputOffset())
-		if err := member(name, r.src[end-len(value):end:end]); err != nil {
-			return err
-		}
-	}
-}
-
 // opFields are the members of a step as they come.
 type opFields struct {
 	any                        bool
@@ -291,17 +231,6 @@ func (o *opFields) step() (Op, error) {
 	return Op{Type: OpStep, Step: o.number, NodeID: o.nodeID, State: o.state}, nil
 }
 
-// members is the set of an object's names seen so far; objects of an event have few.
-type members []string
-
-func (m *members) add(name string) bool {
-	if slices.Contains(*m, name) {
-		return false
-	}
-	*m = append(*m, name)
-	return true
-}
-
 func integer(value []byte) (int32, error) {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || n < math.MinInt32 || n > math.MaxInt32 {
@@ -320,16 +249,4 @@ func text(name string, value []byte, to *string) error {
 	}
 	*to = string(b)
 	return nil
-}
-
-// notJSON says what is wrong and where, as an offset: a reason ends up in logs and dead letters, and the parser's own error names the
-// members of the state on the way.
-func notJSON(err error) error {
-	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return poisonf(CodeNotJSON, "body is not valid JSON: %v after offset %d", syntax.Err, syntax.ByteOffset)
-	}
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return poisonf(CodeNotJSON, "body is not valid JSON: %v", err)
 }
