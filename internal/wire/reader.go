@@ -13,7 +13,7 @@ import (
 // decoders saves the reader's own state between events; the body is read in place.
 var decoders = sync.Pool{New: func() any { return &reader{dec: jsontext.NewDecoder(bytes.NewReader(nil))} }}
 
-// duplicateNames is allowed in states: the databases accept them, so refusing would lose what the old store took. Members of
+// Duplicate names are allowed in states: the databases accept them, so refusing would lose what the old store took. Members of
 // the event itself are checked by hand.
 var readerOptions = jsontext.AllowDuplicateNames(true)
 
