@@ -63,12 +63,15 @@ func (t *Tracker) Advance(c Commit) {
 }
 
 // Found is told of a position that was just read from the database, which is the truth: the bound becomes it, also when that is
-// further back. Those who wait for less learn that they were passed.
-func (t *Tracker) Found(p int, position uint64) {
+// further back. before is what Bound was when the reading began: if the bound has moved since, the position may be older than what
+// moved it, and does not set it back. Those who wait for less learn that they were passed.
+func (t *Tracker) Found(p int, before, position uint64) {
 	t.Advance(Commit{Partition: p, From: position, To: position})
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.partitions[p].bound = position
+	if t.partitions[p].bound == before {
+		t.partitions[p].bound = position
+	}
 }
 
 // Wait blocks until the partition's position is known to have passed seq, or ctx ends.

@@ -74,8 +74,13 @@ func TestBoundGoesBackOnlyForThePositionFound(t *testing.T) {
 	tr.Advance(position.Commit{Partition: 1, From: 0, To: 10})
 	tr.Advance(position.Commit{Partition: 1, From: 3, To: 5}) // late
 	require.EqualValues(t, 10, tr.Bound(1))
-	tr.Found(1, 4) // the database was restored
+	tr.Found(1, 10, 4) // the database was restored
 	require.EqualValues(t, 4, tr.Bound(1))
+	tr.Advance(position.Commit{Partition: 1, From: 4, To: 7}) // while somebody reads a position
+	tr.Found(1, 4, 4)
+	require.EqualValues(t, 7, tr.Bound(1), "what was read is older than what was heard since")
+	tr.Found(1, 4, 9)
+	require.EqualValues(t, 9, tr.Bound(1), "what was read is newer")
 	require.EqualValues(t, 0, tr.Bound(0))
 }
 

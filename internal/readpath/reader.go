@@ -68,7 +68,7 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step
 			return nil, fmt.Errorf("read row: %w", err)
 		}
 		if pos < bound {
-			r.Positions.Found(p, pos)
+			r.Positions.Found(p, bound, pos)
 			continue
 		}
 		if bound == 0 && pos > 0 {
@@ -120,11 +120,12 @@ func (r *Reader) look(ctx context.Context, p int, recheck time.Duration) error {
 		return nil
 	}
 	defer r.looked(p)
+	before := r.Positions.Bound(p)
 	pos, err := r.Rows.Position(ctx, p)
 	if err != nil {
 		return fmt.Errorf("read position: %w", err)
 	}
-	r.Positions.Found(p, pos)
+	r.Positions.Found(p, before, pos)
 	return nil
 }
 
