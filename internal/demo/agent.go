@@ -96,6 +96,10 @@ func Recorded(path string) (Runs, error) {
 		if r.RunID == "" || len(r.State) == 0 {
 			return nil, fmt.Errorf(`read step %d of %s: it has no run_id or no state; a line is {"run_id","step","node_id","state"}`, line, path)
 		}
+		// As a worker's client writes it, so that what comes back can be compared byte for byte: no blanks, and < > & as escapes.
+		if r.State, err = json.Marshal(r.State); err != nil {
+			return nil, fmt.Errorf("read step %d of %s: %w", line, path, err)
+		}
 		i, ok := byID[r.RunID]
 		if !ok {
 			i = len(runs)

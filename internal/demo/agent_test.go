@@ -37,7 +37,7 @@ func TestSyntheticRunsLookLikeAgents(t *testing.T) {
 
 func TestRecordedRunsAreReadFromAFile(t *testing.T) {
 	t.Parallel()
-	const lines = `{"run_id":"a","step":1,"node_id":"x","state":{"n": 1}}
+	const lines = `{"run_id":"a","step":1,"node_id":"x","state":{"n": "<1>"}}
 		{"run_id":"b","step":7,"node_id":"y","state":null}
 
 		{"run_id":"a","step":2,"node_id":"z","state":[]}` // interleaved, a blank line, no line feed at the end
@@ -51,7 +51,7 @@ func TestRecordedRunsAreReadFromAFile(t *testing.T) {
 			seen[run[0].RunID] = run
 		}
 		require.Equal(t, map[string][]recorded{
-			"a": {{"a", 1, "x", json.RawMessage(`{"n": 1}`)}, {"a", 2, "z", json.RawMessage(`[]`)}},
+			"a": {{"a", 1, "x", json.RawMessage(`{"n":"\u003c1\u003e"}`)}, {"a", 2, "z", json.RawMessage(`[]`)}},
 			"b": {{"b", 7, "y", json.RawMessage(`null`)}},
 		}, seen, name)
 	}
