@@ -55,9 +55,9 @@ type slowTail struct {
 	d    *dawdler
 }
 
-func (s slowTail) Tail(ctx context.Context, p int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
+func (s slowTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
-	return s.tail.Tail(ctx, p, namespace, runID, after, visit)
+	return s.tail.Tail(ctx, p, namespace, kind, id, after, visit)
 }
 
 type slowRows struct {
@@ -65,7 +65,11 @@ type slowRows struct {
 	d *dawdler
 }
 
-func (s slowRows) Latest(ctx context.Context, p int, runID string) (*readpath.Step, uint64, error) {
+func (s slowRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint64, error) {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
 	return s.Rows.Latest(ctx, p, runID)
+}
+
+func (s slowTail) Last(ctx context.Context, p int, namespace, kind, id string) (uint64, error) {
+	return s.tail.Last(ctx, p, namespace, kind, id)
 }

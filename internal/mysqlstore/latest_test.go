@@ -67,7 +67,7 @@ func TestLatestReadsARowThatPersistdDidNotWrite(t *testing.T) {
 	step, _, err := s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Zero(t, step.Sequence)
-	require.True(t, step.Logged.IsZero())
+	require.True(t, step.SavedAt.IsZero())
 }
 
 func TestLatestReadsNoMoreRowsThanItReturns(t *testing.T) {

@@ -116,7 +116,7 @@ func TestCreatedAtIsWhenTheStepWasLoggedToTheMicrosecondInAnyTimeZone(t *testing
 		commit(t, s, &term, e)
 		step, _, err := s.Latest(t.Context(), 0, "run")
 		require.NoError(t, err)
-		require.Equal(t, tt.want, step.Logged)
+		require.Equal(t, tt.want, step.SavedAt)
 		var unix string // what a session of any time zone sees
 		require.NoError(t, look.QueryRowContext(t.Context(), "SELECT UNIX_TIMESTAMP(created_at) FROM workflow_steps WHERE step=?", i).Scan(&unix))
 		require.Equal(t, fmt.Sprintf("%d.%06d", tt.want.Unix(), tt.want.Nanosecond()/1000), unix)

@@ -111,7 +111,7 @@ func TestAStepIsCommittedAndReadWithItsPosition(t *testing.T) {
 	require.Equal(t, "node", step.NodeID)
 	require.JSONEq(t, `{"n":2}`, string(step.State))
 	require.EqualValues(t, 9, step.Sequence)
-	require.Equal(t, created.Add(9*time.Millisecond).Truncate(time.Microsecond), step.Logged)
+	require.Equal(t, created.Add(9*time.Millisecond).Truncate(time.Microsecond), step.SavedAt)
 
 	step, position, err = s.Latest(t.Context(), 2, "no such run")
 	require.NoError(t, err)

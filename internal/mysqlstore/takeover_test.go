@@ -124,7 +124,7 @@ func TestADatabaseOfLangGraphGoIsTakenOverWithoutLosingARow(t *testing.T) {
 		latest, _, err := s.Latest(t.Context(), 0, "run4")
 		require.NoError(t, err)
 		require.EqualValues(t, 50, latest.Step)
-		require.WithinDuration(t, time.Now(), latest.Logged, time.Minute)
+		require.WithinDuration(t, time.Now(), latest.SavedAt, time.Minute)
 	})
 	t.Run("ids that differ in case are different runs now", func(t *testing.T) { //nolint:paralleltest // goes on with the database.
 		old.saveStep(t, "RUN4", 1, "n", `"upper"`)

@@ -29,7 +29,7 @@ var (
 
 // data is Rows, Tail and Letters in memory. It writes down how it is asked.
 type data struct {
-	row       *readpath.Step
+	row       *wire.StepRecord
 	positions []uint64 // one for each time the database is asked; the last one stays
 	log       []wire.Event
 	letters   map[uint64]wire.Poison
@@ -53,7 +53,7 @@ func (d *data) position() uint64 {
 	return pos
 }
 
-func (d *data) Latest(_ context.Context, partition int, runID string) (*readpath.Step, uint64, error) {
+func (d *data) Latest(_ context.Context, partition int, runID string) (*wire.StepRecord, uint64, error) {
 	d.call("row of %s in %d", runID, partition)
 	return d.row, d.position(), d.rowErr
 }
@@ -66,8 +66,21 @@ func (d *data) Position(_ context.Context, partition int) (uint64, error) {
 	return d.position(), d.positionErr
 }
 
-func (d *data) Tail(_ context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
-	d.call("tail of %s.%s in %d after %d", namespace, runID, partition, after)
+func (d *data) Checkpoint(_ context.Context, partition int, id string) (*wire.CheckpointRecord, uint64, error) {
+	d.call("checkpoint %s in %d", id, partition)
+	return nil, d.position(), d.rowErr
+}
+
+func (d *data) Last(_ context.Context, partition int, namespace, kind, id string) (last uint64, err error) {
+	d.call("last of %s.%s.%s in %d", namespace, kind, id, partition)
+	for _, ev := range d.log {
+		last = max(last, ev.Message.Sequence)
+	}
+	return last, d.tailErr
+}
+
+func (d *data) Tail(_ context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+	d.call("tail of %s.%s.%s in %d after %d", namespace, kind, id, partition, after)
 	for _, ev := range d.log {
 		if ev.Message.Sequence > after {
 			visit(&ev)
@@ -111,6 +124,6 @@ func poisoned(seq uint64) wire.Event {
 	return ev
 }
 
-func saved(step int32, seq uint64) *readpath.Step {
-	return &readpath.Step{Step: step, NodeID: "node of row", State: []byte("row"), Sequence: seq, Logged: logged}
+func saved(step int32, seq uint64) *wire.StepRecord {
+	return &wire.StepRecord{Step: step, NodeID: "node of row", State: []byte("row"), Sequence: seq, SavedAt: logged}
 }

@@ -52,7 +52,7 @@ const restarts = 5
 
 // LoadLatest returns the run's step with the highest number, with every write in it that was acknowledged before the call (I6), or
 // nil when the run has none.
-func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step, error) {
+func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*wire.StepRecord, error) {
 	if err := r.check(namespace, runID); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*Step
 	for range restarts {
 		bound := r.Positions.Bound(p)
 		var tail candidates
-		if err := r.Tail.Tail(ctx, p, namespace, runID, bound, tail.see); err != nil {
+		if err := r.Tail.Tail(ctx, p, namespace, wire.KindRun, runID, bound, tail.see); err != nil {
 			return nil, fmt.Errorf("read tail: %w", err)
 		}
 		row, pos, err := r.Rows.Latest(ctx, p, runID)

@@ -120,8 +120,8 @@ func (s *Service) latest(ctx context.Context, r micro.Request) error {
 	var reply wire.LatestReply
 	if step != nil {
 		reply = wire.LatestReply{
-			Found: true, RunID: q.RunID, Step: step.Step, NodeID: step.NodeID,
-			Sequence: step.Sequence, LoggedAt: step.Logged.UTC(), State: step.State,
+			Found: true, RunID: q.RunID, Step: step.Step, NodeID: step.NodeID, Attempt: step.Attempt,
+			Sequence: step.Sequence, LoggedAt: step.SavedAt.UTC(), State: step.State,
 		}
 	}
 	body, err := wire.AppendLatest(make([]byte, 0, len(reply.State)+512), reply)

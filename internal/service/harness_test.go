@@ -33,7 +33,7 @@ var (
 // data is what the replica reads, in memory: NATS is what is tested here.
 type data struct {
 	mu       sync.Mutex
-	step     *readpath.Step
+	step     *wire.StepRecord
 	position uint64
 	err      error
 	letter   *wire.Poison
@@ -42,7 +42,7 @@ type data struct {
 	deadline []time.Duration
 }
 
-func (d *data) read(ctx context.Context) (*readpath.Step, uint64, error) {
+func (d *data) read(ctx context.Context) (*wire.StepRecord, uint64, error) {
 	d.mu.Lock()
 	step, pos, err, hold, entered := d.step, d.position, d.err, d.hold, d.entered
 	d.mu.Unlock()
@@ -59,7 +59,7 @@ func (d *data) read(ctx context.Context) (*readpath.Step, uint64, error) {
 	return step, pos, err
 }
 
-func (d *data) Latest(ctx context.Context, _ int, _ string) (*readpath.Step, uint64, error) {
+func (d *data) Latest(ctx context.Context, _ int, _ string) (*wire.StepRecord, uint64, error) {
 	return d.read(ctx)
 }
 
@@ -72,7 +72,16 @@ func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
 	return pos, err
 }
 
-func (*data) Tail(context.Context, int, string, string, uint64, func(*wire.Event)) error { return nil }
+func (d *data) Checkpoint(ctx context.Context, _ int, _ string) (*wire.CheckpointRecord, uint64, error) {
+	_, pos, err := d.read(ctx)
+	return nil, pos, err
+}
+
+func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) error {
+	return nil
+}
+
+func (*data) Last(context.Context, int, string, string, string) (uint64, error) { return 0, nil }
 
 func (d *data) DeadLetter(context.Context, int, uint64) (wire.Poison, bool, error) {
 	d.mu.Lock()

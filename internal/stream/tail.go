@@ -8,7 +8,7 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// Tail shows visit the run's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
+// Tail shows visit the key's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
 // them. It implements [readpath.Tail].
 //
 // I6: it sees every event that was acknowledged before the call, because the leader says which is the run's last one:
@@ -20,8 +20,8 @@ import (
 //	not L, or no answer: the rest one by one from the leader
 //
 // An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
-func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
-	subject := s.cfg.Subjects.Log(partition, namespace, wire.KindRun, runID)
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+	subject := s.cfg.Subjects.Log(partition, namespace, kind, id)
 	last, err := s.get.last(ctx, subject)
 	switch {
 	case errors.Is(err, errNotFound):
@@ -36,6 +36,18 @@ func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID strin
 		return fmt.Errorf("read tail after %d: %w", after, err)
 	}
 	return nil
+}
+
+// Last is the sequence of the key's last event in the log, 0 when there is none. The stream's leader answers.
+func (s *Stream) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
+	last, err := s.get.last(ctx, s.cfg.Subjects.Log(partition, namespace, kind, id))
+	switch {
+	case errors.Is(err, errNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read last sequence: %w", err)
+	}
+	return last.Sequence, nil
 }
 
 // tail is one call of Tail at work.

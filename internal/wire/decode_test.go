@@ -125,7 +125,7 @@ func TestDecodePoison(t *testing.T) {
 		{"a run_id that is no string", CodeBody, logged(`{"run_id":null,"step":1,` + state + `}`)},
 		{"an op's run_id", CodeBody, logged(`{"ops":[{"op":"step","run_id":"run-001","step":1,` + state + `}]}`)},
 		{"too many ops", CodeBody, logged(`{"ops":[` + strings.Repeat(`{"op":"step","step":1,`+state+`},`, MaxOps) + `{"op":"step","step":1,` + state + `}]}`)},
-		{"an op of the future", CodeOp, logged(`{"ops":[{"op":"checkpoint","step":1,` + state + `}]}`)},
+		{"an op of the future", CodeOp, logged(`{"ops":[{"op":"forget","step":1,` + state + `}]}`)},
 		{"an op without a name", CodeOp, logged(`{"ops":[{"step":1,` + state + `}]}`)},
 		{"a step above INT", CodeStep, logged(`{"step":2147483648,` + state + `}`)},
 		{"a step below INT", CodeStep, logged(`{"step":-2147483649,` + state + `}`)},
@@ -159,9 +159,10 @@ func TestDecodePoison(t *testing.T) {
 		{"a partition that is no number", CodeSubject, subject("persistd.log.x.default.run.a")},
 		{"a partition that is spelled otherwise", CodeSubject, subject("persistd.log.+5.default.run.a")},
 		{"a negative partition", CodeSubject, subject("persistd.log.-1.default.run.a")},
-		{"a kind of the future", CodeSubject, subject("persistd.log.0.default.checkpoint.a")},
+		{"a kind of the future", CodeSubject, subject("persistd.log.0.default.future.a")},
+		{"a part that is none", CodePart, Message{Subject: "persistd.log.0.default.run.a", Header: Header{HeaderPart: {"tx 4 of 3"}}, Body: []byte(`{"step":1,` + state + `}`)}},
 	}
-	seen := map[string]bool{CodeDatabase: true} // which only the database finds
+	seen := map[string]bool{CodeDatabase: true, CodeAttempt: true} // which are only found at commit
 	for _, test := range tests {
 		seen[test.code] = true
 		t.Run(test.name, func(t *testing.T) {
@@ -246,7 +247,7 @@ func TestStatesPassThroughByteForByte(t *testing.T) {
 		node := rapid.StringN(0, 100, -1).Draw(t, "node")
 		n := rapid.Int32().Draw(t, "step")
 		require.NoError(t, CheckState([]byte(state), MaxDepth))
-		m := Message{Subject: subjects.Log(3, "default", KindRun, run), Body: AppendStep(nil, run, n, node, []byte(state))}
+		m := Message{Subject: subjects.Log(3, "default", KindRun, run), Body: AppendEvent(nil, KindRun, run, 0, nil, []Op{{Type: OpStep, Step: n, NodeID: node, State: []byte(state)}})}
 		if rapid.Bool().Draw(t, "compressed") {
 			m.Body, m.Header = Compress(m.Body), Header{HeaderEncoding: {EncodingZstd}}
 		}

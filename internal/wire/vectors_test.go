@@ -32,9 +32,7 @@ func TestTheProtocolExplainsEveryCode(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../../docs/protocol.md")
 	require.NoError(t, err)
-	for _, code := range []string{
-		CodeNotJSON, CodeBody, CodeOp, CodeStep, CodeID, CodeNode, CodeToken, CodeDepth, CodeSize, CodeEncoding, CodeSubject, CodeDatabase,
-	} {
+	for _, code := range Codes() {
 		require.Contains(t, string(doc), "| `"+code+"` | ")
 	}
 }

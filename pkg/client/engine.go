@@ -98,8 +98,6 @@ func (e *engine) flush(ctx context.Context) error {
 	if e.isClosing() {
 		return ErrClosed
 	}
-	ctx, cancel := e.withDeadline(ctx)
-	defer cancel()
 	return e.publisher.flush(ctx)
 }
 
@@ -112,4 +110,9 @@ func (e *engine) close() error {
 		e.disconnect()
 	})
 	return e.closeErr
+}
+
+// begin is not there yet.
+func (e *engine) begin(context.Context, string) (uint32, error) {
+	return 0, &fault{kind: ErrBadRequest, err: errors.New("attempts are not there yet"), final: true}
 }

@@ -41,6 +41,13 @@ var (
 	ErrRejected = errors.New("rejected")
 	// ErrBadRequest says that persistd does not understand what this client asks, or does not serve its namespace.
 	ErrBadRequest = errors.New("bad request")
+	// ErrDuplicate says that an idempotency key was used before, with other content. Nothing changed.
+	ErrDuplicate = errors.New("idempotency key was used with other content")
+	// ErrStaleAttempt says that a newer attempt of the run has begun: whoever gets it is no longer the one that writes the run, and should
+	// stop. Nothing was saved.
+	ErrStaleAttempt = errors.New("a newer attempt of the run has begun")
+	// ErrExists says that the run that was to be made is there already.
+	ErrExists = errors.New("run exists already")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -49,10 +56,30 @@ var (
 const (
 	opOpen       = "open store"
 	opSaveStep   = "save step"
+	opSaveBatch  = "save steps"
 	opLoadLatest = "load latest step"
 	opFlush      = "flush store"
 	opPing       = "ping"
 	opClose      = "close store"
+
+	opSaveCheckpoint = "save checkpoint"
+	opLoadCheckpoint = "load checkpoint"
+	opSaveV2         = "save V2 checkpoint"
+	opLoadV2         = "load V2 checkpoint"
+	opLoadLabel      = "load V2 checkpoint by label"
+	opLoadLatestV2   = "load latest V2 checkpoint"
+	opListV2         = "list V2 checkpoints"
+	opCheckKey       = "check idempotency key"
+	opTransaction    = "run transaction"
+	opBegin          = "begin attempt"
+	opPending        = "load pending events"
+	opMark           = "mark events emitted"
+	opSteps          = "load steps"
+	opGetStep        = "load step"
+	opListRuns       = "list runs"
+	opDelete         = "delete run"
+	opCopy           = "copy run"
+	opWatch          = "watch run"
 )
 
 // Error is the error of every operation of this package.
@@ -61,8 +88,10 @@ type Error struct {
 	Op string
 	// RunID is the run that it was about, or "".
 	RunID string
-	// Step is the step of a "save step".
+	// Step is the step that it was about, of an operation on one step or V2 checkpoint.
 	Step int
+	// CheckpointID is the named checkpoint that it was about, or "".
+	CheckpointID string
 	// Err is the cause; it matches the sentinels of this package with errors.Is.
 	Err error
 	// Hint says what to do about it, or is "".
@@ -73,8 +102,12 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
-	if e.Op == opSaveStep {
+	switch e.Op {
+	case opSaveStep, opGetStep, opSaveV2, opLoadV2:
 		fmt.Fprintf(&b, " %d", e.Step)
+	}
+	if e.CheckpointID != "" {
+		fmt.Fprintf(&b, " %.300q", e.CheckpointID)
 	}
 	if e.RunID != "" {
 		fmt.Fprintf(&b, " of run %.300q", e.RunID)
@@ -95,6 +128,20 @@ func newError(op, runID string, step int, err error) *Error {
 	if f, ok := errors.AsType[*fault](err); ok {
 		e.Hint = f.hint
 	}
+	return e
+}
+
+// wrapError is newError of an error; nil for nil.
+func wrapError(op, runID string, step int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return newError(op, runID, step, err)
+}
+
+func newCheckpointError(op, id string, err error) *Error {
+	e := newError(op, "", 0, err)
+	e.CheckpointID = id
 	return e
 }
 

@@ -125,7 +125,7 @@ func TestALateRefusalOfAnEarlierAttemptIsNoAnswerAndALateSuccessIs(t *testing.T)
 	full := &fault{kind: ErrRejected, final: true}
 
 	// Nobody is listening: the publication goes from attempt to attempt.
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
 	require.NoError(t, err)
 	pub := &publication{msg: msg, runID: "run"}
 	require.NoError(t, p.submit(t.Context(), pub))
@@ -177,7 +177,7 @@ func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *test
 
 func newPublication(t *testing.T, e *engine) *publication {
 	t.Helper()
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
 	require.NoError(t, err)
 	return &publication{msg: msg, runID: "run"}
 }
@@ -189,7 +189,7 @@ func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
 	_, err := e.nc.ChanSubscribe("persistd.write.>", arrived)
 	require.NoError(t, err)
 	require.NoError(t, e.nc.Flush())
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
 	require.NoError(t, err)
 	pub := &publication{msg: msg, runID: "run"}
 	require.NoError(t, e.publisher.submit(t.Context(), pub))
@@ -215,12 +215,11 @@ func TestNothingIsKeptOfRunsThatAreThrough(t *testing.T) {
 	})
 	require.NoError(t, err)
 	for i := range 500 {
-		ctx := ContextWithDurability(t.Context(), Async)
-		require.NoError(t, e.saveStep(ctx, fmt.Sprint("run-", i%250), i, "", []byte("1")))
+		require.NoError(t, e.apply(t.Context(), oneStep(fmt.Sprint("run-", i%250), i, Async)))
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = e.saveStep(ended, "run-1", 1, "", []byte("1"))
+	err = e.apply(ended, oneStep("run-1", 1, Logged))
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrOutcomeUnknown, "a call that is over before it begins publishes nothing")
 	require.NoError(t, e.flush(t.Context()))
@@ -238,6 +237,13 @@ func TestNothingIsKeptOfRunsThatAreThrough(t *testing.T) {
 	require.Equal(t, 0, p.room.bytes)
 }
 
+func oneStep(run string, step int, d Durability) *write {
+	return &write{
+		kind: wire.KindRun, id: run, step: step, durability: d,
+		ops: []wire.Op{{Type: wire.OpStep, Step: int32(step), State: []byte("1")}},
+	}
+}
+
 func TestRedactedURLsHaveNoCredentials(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "nats://a:1,tls://b:2,nats://c", redact("nats://user:p@ss@a:1, tls://token@b:2,user:pw@c"))
@@ -252,7 +258,7 @@ func TestHeaderSizeIsWhatTheServerCounts(t *testing.T) {
 
 func openForTest(t *testing.T) *engine {
 	t.Helper()
-	cfg, err := newConfig("x", []Option{WithCloseTimeout(0)})
+	cfg, err := newConfig([]Option{WithCloseTimeout(0)})
 	require.NoError(t, err)
 	e, err := openEngine(t.Context(), stacktest.NATS(t).URL(), cfg)
 	require.NoError(t, err)

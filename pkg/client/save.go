@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -12,58 +11,28 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// saveStep checks, publishes and waits, as long as the durability asks.
-func (e *engine) saveStep(ctx context.Context, runID string, step int, nodeID string, state []byte) error {
-	durability := e.cfg.durability
-	if d, ok := ctx.Value(durabilityKey{}).(Durability); ok {
-		durability = d
-	}
-	if !durability.valid() {
-		return &fault{kind: ErrInvalidOption, err: fmt.Errorf("durability of the call is %s, not Async, Logged or Committed", durability)}
-	}
+// apply publishes w and waits, as long as its durability asks.
+func (e *engine) apply(ctx context.Context, w *write) error {
 	if e.isClosing() {
 		return ErrClosed
 	}
-	body, err := e.stepBody(runID, step, nodeID, state)
+	body := wire.AppendEvent(make([]byte, 0, 256), w.kind, w.id, w.attempt, nil, w.ops)
+	if len(body) > wire.MaxBody {
+		return tooLarge(len(body), wire.MaxBody, "before compression", hintMaxBody)
+	}
+	msg, err := e.message(w.kind, w.id, body)
 	if err != nil {
 		return err
 	}
-	msg, err := e.message(runID, body)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := e.withDeadline(ctx)
-	defer cancel()
-	pub := &publication{msg: msg, runID: runID, step: step, async: durability == Async}
-	if err := e.publisher.submit(ctx, pub); err != nil || durability == Async {
+	pub := &publication{msg: msg, runID: w.id, step: w.step, async: w.durability == Async}
+	if err := e.publisher.submit(ctx, pub); err != nil || w.durability == Async {
 		return err
 	}
 	ack, err := e.publisher.wait(ctx, pub)
-	if err != nil || durability == Logged {
+	if err != nil || w.durability == Logged && !w.told() {
 		return err
 	}
-	return e.waitCommitted(ctx, runID, ack)
-}
-
-// stepBody is the event's body. The error says what about the step can never be stored.
-func (e *engine) stepBody(runID string, step int, nodeID string, state []byte) ([]byte, error) {
-	if err := wire.CheckID(runID); err != nil {
-		return nil, &fault{kind: ErrInvalidID, err: fmt.Errorf("run %w", err)}
-	}
-	if err := wire.CheckNodeID(nodeID); err != nil {
-		return nil, &fault{kind: ErrInvalidID, err: err}
-	}
-	if step < math.MinInt32 || step > math.MaxInt32 {
-		return nil, &fault{kind: ErrInvalidStep, err: fmt.Errorf("%d is not from %d to %d", step, math.MinInt32, math.MaxInt32)}
-	}
-	if err := wire.CheckState(state, e.cfg.maxDepth); err != nil {
-		return nil, stateFault(err)
-	}
-	body := wire.AppendStep(make([]byte, 0, len(state)+len(runID)+len(nodeID)+64), runID, int32(step), nodeID, state)
-	if len(body) > wire.MaxBody {
-		return nil, tooLarge(len(body), wire.MaxBody, "before compression", hintMaxBody)
-	}
-	return body, nil
+	return e.waitCommitted(ctx, w.id, ack)
 }
 
 const hintMaxBody = "keep large data elsewhere and its reference in the state"
@@ -88,7 +57,7 @@ func tooLarge(size, limit int, what, hint string) error {
 }
 
 // message makes the message to be published, with an id of its own. The error says by how much it is over the server's limit.
-func (e *engine) message(runID string, body []byte) (*nats.Msg, error) {
+func (e *engine) message(kind, id string, body []byte) (*nats.Msg, error) {
 	header := nats.Header{wire.HeaderMsgID: {e.idPrefix + strconv.FormatUint(e.lastID.Add(1), 36)}}
 	what, hint := "uncompressed", "set WithCompression, or "+hintSize
 	if from := e.cfg.compressFrom; from > 0 {
@@ -104,7 +73,7 @@ func (e *engine) message(runID string, body []byte) (*nats.Msg, error) {
 	if limit, size := int(e.nc.MaxPayload()), headerSize(header)+len(body); limit > 0 && size > limit {
 		return nil, tooLarge(size, limit, what, hint)
 	}
-	return &nats.Msg{Subject: e.subjects.Write(e.cfg.namespace, wire.KindRun, runID), Header: header, Data: body}, nil
+	return &nats.Msg{Subject: e.subjects.Write(e.cfg.namespace, kind, id), Header: header, Data: body}, nil
 }
 
 // headerSize is what h adds to a message, which the server counts as payload.
