@@ -82,13 +82,13 @@ type countedRows struct {
 	c *readCases
 }
 
-func (s countedRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint64, error) {
-	row, position, err := s.Rows.Latest(ctx, p, runID)
+func (s countedRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint32, uint64, error) {
+	row, begun, position, err := s.Rows.Latest(ctx, p, runID)
 	tail, ok := s.c.tails.LoadAndDelete(ctx)
 	if writes, _ := tail.([]seen); ok && err == nil {
 		s.c.note(writes, row, position)
 	}
-	return row, position, err
+	return row, begun, position, err
 }
 
 func (s countedTail) Last(ctx context.Context, p int, namespace, kind, id string) (uint64, error) {

@@ -65,7 +65,7 @@ type slowRows struct {
 	d *dawdler
 }
 
-func (s slowRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint64, error) {
+func (s slowRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint32, uint64, error) {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
 	return s.Rows.Latest(ctx, p, runID)
 }

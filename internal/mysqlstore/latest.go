@@ -16,11 +16,11 @@ const latestSQL = "SELECT p.position, p.generation, s.step, s.node_id, s.state, 
 
 // Latest implements [readpath.Rows]. The step's sequence is 0 when persistd did not write the row, or wrote it from a stream that
 // is no longer the registered one: its sequences say nothing about this one's.
-func (s *Store) Latest(ctx context.Context, no int, runID string) (*wire.StepRecord, uint64, error) {
+func (s *Store) Latest(ctx context.Context, no int, runID string) (*wire.StepRecord, uint32, uint64, error) {
 	r := s.registered.Load()
 	what := "read latest step in partition " + strconv.Itoa(no)
 	if r == nil {
-		return nil, 0, s.fail(what, errNotRegistered)
+		return nil, 0, 0, s.fail(what, errNotRegistered)
 	}
 	var (
 		position              uint64
@@ -33,16 +33,16 @@ func (s *Store) Latest(ctx context.Context, no int, runID string) (*wire.StepRec
 	q := latestSQL + string(r.appendKey(nil, no))
 	err := s.readers.QueryRowContext(ctx, q, runID, runID).Scan(&position, &current, &step, &node, &state, &logged, &sequence, &wrote)
 	if err != nil {
-		return nil, 0, s.fail(what, err)
+		return nil, 0, 0, s.fail(what, err)
 	}
 	if !step.Valid {
-		return nil, position, nil
+		return nil, 0, position, nil
 	}
 	out := &wire.StepRecord{Step: int32(step.V), NodeID: node.V, State: state, SavedAt: logged.Time} //nolint:gosec // an INT.
 	if wrote.V == int64(current) {
 		out.Sequence = uint64(sequence.V) //nolint:gosec // sequences stay far below 2⁶³.
 	}
-	return out, position, nil
+	return out, 0, position, nil
 }
 
 const checkpointSQL = "SELECT p.position, p.generation, c.step, c.state, c.updated_at, c.log_seq, c.log_gen" +

@@ -29,7 +29,7 @@ func TestI6RowAndPositionAreOfOneMoment(t *testing.T) {
 	for range 3 {
 		g.Go(func() error {
 			for seen := uint64(0); seen < last; {
-				step, position, err := s.Latest(t.Context(), 0, "run")
+				step, _, position, err := s.Latest(t.Context(), 0, "run")
 				if err != nil {
 					return err
 				}
@@ -52,7 +52,7 @@ func TestLatestIsTheHighestStepNotTheLatestWritten(t *testing.T) {
 	s, _, _ := ready(t)
 	term := acquire(t, s, 0)
 	commit(t, s, &term, save(1, "run", 10, `"ten"`), save(2, "run", -3, `"minus three"`), save(3, "run", 9, `"nine"`), save(4, "other", 11, `1`))
-	step, position, err := s.Latest(t.Context(), 0, "run")
+	step, _, position, err := s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.EqualValues(t, 4, position)
 	require.EqualValues(t, 10, step.Step)
@@ -64,7 +64,7 @@ func TestLatestReadsARowThatPersistdDidNotWrite(t *testing.T) {
 	s, _, look := ready(t)
 	_, err := look.ExecContext(t.Context(), "INSERT INTO workflow_steps (run_id, step, node_id, state, created_at) VALUES ('run', 1, 'n', '{}', NULL)")
 	require.NoError(t, err)
-	step, _, err := s.Latest(t.Context(), 0, "run")
+	step, _, _, err := s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Zero(t, step.Sequence)
 	require.True(t, step.SavedAt.IsZero())
@@ -101,7 +101,7 @@ func TestLatestReadsNoMoreRowsThanItReturns(t *testing.T) {
 	status() // whatever the first one costs
 	was := status()
 	again := status()
-	_, _, err := one.Latest(t.Context(), 0, "run1")
+	_, _, _, err := one.Latest(t.Context(), 0, "run1")
 	require.NoError(t, err)
 	is := status()
 	for name, n := range is {

@@ -76,7 +76,7 @@ func TestHostileIDsAreRunsOfTheirOwnAndRoundTrip(t *testing.T) {
 	}
 	commit(t, s, &term, events...)
 	for i, id := range ids {
-		step, _, err := s.Latest(t.Context(), 0, id)
+		step, _, _, err := s.Latest(t.Context(), 0, id)
 		require.NoError(t, err)
 		require.NotNil(t, step, "%q", id)
 		require.Equal(t, fmt.Sprint(i), string(step.State), "%q", id)
@@ -114,7 +114,7 @@ func TestCreatedAtIsWhenTheStepWasLoggedToTheMicrosecondInAnyTimeZone(t *testing
 		e := save(uint64(i+1), "run", int32(i), `1`)
 		e.Message.Logged = tt.logged
 		commit(t, s, &term, e)
-		step, _, err := s.Latest(t.Context(), 0, "run")
+		step, _, _, err := s.Latest(t.Context(), 0, "run")
 		require.NoError(t, err)
 		require.Equal(t, tt.want, step.SavedAt)
 		var unix string // what a session of any time zone sees
@@ -160,7 +160,7 @@ func TestStatesRoundTripWithTheSameMeaning(t *testing.T) {
 		b := batch(term, save(term.Position+1, "run", 1, string(in)))
 		require.NoError(t, s.Commit(ctx, b), "%s", in)
 		term.Position = b.Last()
-		step, _, err := s.Latest(ctx, 0, "run")
+		step, _, _, err := s.Latest(ctx, 0, "run")
 		require.NoError(t, err)
 		var want, got any
 		require.NoError(t, json.Unmarshal(in, &want))
@@ -175,7 +175,7 @@ func TestTheDeepestStateThatEveryServerTakes(t *testing.T) {
 	term := acquire(t, s, 0)
 	depth := wire.MaxDepthPortable
 	commit(t, s, &term, save(1, "run", 1, strings.Repeat("[", depth)+strings.Repeat("]", depth)))
-	step, _, err := s.Latest(t.Context(), 0, "run")
+	step, _, _, err := s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Equal(t, depth, wire.Depth(step.State))
 }

@@ -156,7 +156,7 @@ func TestTheRightsOfTheDocumentationAreEnough(t *testing.T) {
 	require.NoError(t, s.Register(t.Context(), testLog))
 	term := acquire(t, s, 0)
 	commit(t, s, &term, save(1, "run", 1, `2`))
-	_, _, err = s.Latest(t.Context(), 0, "run")
+	_, _, _, err = s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	lost, err := s.Renew(t.Context(), []partition.Term{term})
 	require.NoError(t, err)

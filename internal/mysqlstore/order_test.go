@@ -93,7 +93,7 @@ func TestI4AStreamMadeAgainIsNewerThoughItCountsFromOne(t *testing.T) {
 	require.NoError(t, later.Register(t.Context(), again))
 	fresh := acquire(t, later, 0)
 	require.Zero(t, fresh.Position, "no event of the new stream is skipped")
-	step, _, err := later.Latest(t.Context(), 0, "run")
+	step, _, _, err := later.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Zero(t, step.Sequence, "a sequence of another stream says nothing about this one's")
 	commit(t, later, &fresh, save(1, "run", 1, `"new stream"`))

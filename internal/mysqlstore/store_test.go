@@ -104,7 +104,7 @@ func TestAStepIsCommittedAndReadWithItsPosition(t *testing.T) {
 	term := acquire(t, s, 2)
 	commit(t, s, &term, save(7, "run", 1, `{"n":1}`), save(9, "run", 2, `{"n":2}`))
 
-	step, position, err := s.Latest(t.Context(), 2, "run")
+	step, _, position, err := s.Latest(t.Context(), 2, "run")
 	require.NoError(t, err)
 	require.EqualValues(t, 9, position)
 	require.EqualValues(t, 2, step.Step)
@@ -113,7 +113,7 @@ func TestAStepIsCommittedAndReadWithItsPosition(t *testing.T) {
 	require.EqualValues(t, 9, step.Sequence)
 	require.Equal(t, created.Add(9*time.Millisecond).Truncate(time.Microsecond), step.SavedAt)
 
-	step, position, err = s.Latest(t.Context(), 2, "no such run")
+	step, _, position, err = s.Latest(t.Context(), 2, "no such run")
 	require.NoError(t, err)
 	require.Nil(t, step)
 	require.EqualValues(t, 9, position)

@@ -121,7 +121,7 @@ func TestADatabaseOfLangGraphGoIsTakenOverWithoutLosingARow(t *testing.T) {
 		commit(t, s, &term, save(2, "run4", 49, `"ours again"`))
 		require.Equal(t, `"ours again"`, readRow(t, look, "run4", 49).state)
 		old.saveStep(t, "run4", 50, "theirs", `"new"`)
-		latest, _, err := s.Latest(t.Context(), 0, "run4")
+		latest, _, _, err := s.Latest(t.Context(), 0, "run4")
 		require.NoError(t, err)
 		require.EqualValues(t, 50, latest.Step)
 		require.WithinDuration(t, time.Now(), latest.SavedAt, time.Minute)

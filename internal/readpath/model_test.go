@@ -53,9 +53,9 @@ func (d *data) position() uint64 {
 	return pos
 }
 
-func (d *data) Latest(_ context.Context, partition int, runID string) (*wire.StepRecord, uint64, error) {
+func (d *data) Latest(_ context.Context, partition int, runID string) (*wire.StepRecord, uint32, uint64, error) {
 	d.call("row of %s in %d", runID, partition)
-	return d.row, d.position(), d.rowErr
+	return d.row, 0, d.position(), d.rowErr
 }
 
 func (d *data) Position(_ context.Context, partition int) (uint64, error) {

@@ -63,7 +63,7 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*wire
 		if err := r.Tail.Tail(ctx, p, namespace, wire.KindRun, runID, bound, tail.see); err != nil {
 			return nil, fmt.Errorf("read tail: %w", err)
 		}
-		row, pos, err := r.Rows.Latest(ctx, p, runID)
+		row, _, pos, err := r.Rows.Latest(ctx, p, runID)
 		if err != nil {
 			return nil, fmt.Errorf("read row: %w", err)
 		}

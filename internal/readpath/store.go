@@ -10,8 +10,8 @@ import (
 // position of partition. They may be called concurrently and block until answered or ctx ends.
 type Rows interface {
 	// Latest reads the run's step with the highest number among those of its newest attempt that has saved one; step is nil when the run
-	// has no row.
-	Latest(ctx context.Context, partition int, runID string) (step *wire.StepRecord, position uint64, err error)
+	// has no row. begun is the newest attempt that has begun, whether it saved a step or not; 0 when none has.
+	Latest(ctx context.Context, partition int, runID string) (step *wire.StepRecord, begun uint32, position uint64, err error)
 	// Checkpoint reads the named checkpoint; it is nil when there is none.
 	Checkpoint(ctx context.Context, partition int, id string) (checkpoint *wire.CheckpointRecord, position uint64, err error)
 	// Position reads the partition's position.

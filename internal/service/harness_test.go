@@ -59,8 +59,9 @@ func (d *data) read(ctx context.Context) (*wire.StepRecord, uint64, error) {
 	return step, pos, err
 }
 
-func (d *data) Latest(ctx context.Context, _ int, _ string) (*wire.StepRecord, uint64, error) {
-	return d.read(ctx)
+func (d *data) Latest(ctx context.Context, _ int, _ string) (*wire.StepRecord, uint32, uint64, error) {
+	step, pos, err := d.read(ctx)
+	return step, 0, pos, err
 }
 
 func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
