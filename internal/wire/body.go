@@ -1,102 +1,93 @@
 package wire
 
-import (
-	"encoding/hex"
-	"errors"
-	"io"
-	"math"
-	"strconv"
-	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
-)
-
 // body is what the JSON of an event says.
 type body struct {
-	id      string // run_id, or the checkpoint_id of a single checkpoint
-	hasID   bool
+	has     members // of the event itself; those of its ops in ops are not in it
+	id      string  // run_id, or the checkpoint_id outside of ops
 	attempt uint32
 	hash    [32]byte
-	hasHash bool
 	ops     []Op
 }
 
-// envelope are the members that an event may have whatever it holds. The others are those of a single op.
-func (b *body) envelope(name string, value []byte) (known bool, err error) {
-	switch name {
-	case "run_id":
-		b.hasID = true
-		return true, text(name, value, &b.id)
-	case "attempt":
-		n, err := strconv.ParseUint(string(value), 10, 32)
-		if err != nil || n == 0 || n > math.MaxInt32 {
-			return true, poisonf(CodeBody, "attempt %.40s is not a whole number from 1 to %d", value, math.MaxInt32)
-		}
-		b.attempt = uint32(n)
-		return true, nil
-	case "content_hash":
-		var digits string
-		if err := text(name, value, &digits); err != nil {
-			return true, err
-		}
-		sum, err := hex.DecodeString(digits)
-		if err != nil || len(sum) != len(b.hash) {
-			return true, poisonf(CodeBody, "content_hash is not %d hex digits", 2*len(b.hash))
-		}
-		b.hash, b.hasHash = [32]byte(sum), true
-		return true, nil
-	}
-	return false, nil
-}
-
 // decodeBody reads the body of an event that was published under a key of kind.
-func decodeBody(kind string, src []byte) (body, error) {
+func decodeBody(kind string, src []byte) (b body, err error) {
 	r := acquireReader(src)
 	defer r.free()
-
-	var (
-		b    body
-		op   opFields
-		list []byte
-		seen members
-	)
-	err := r.object(func(name string, value []byte) error {
-		if !seen.add(name) {
-			return poisonf(CodeBody, "member %q is there twice", name)
-		}
-		if name == "ops" {
-			if len(value) == 0 || value[0] != '[' {
-				return poison(CodeBody, "ops is not an array")
-			}
-			list = value
-			return nil
-		}
-		if known, err := b.envelope(name, value); known {
-			return err
-		}
-		return op.set(name, value)
-	})
-	if err != nil {
+	var op Op
+	if err := b.read(r, kind, &op); err != nil {
 		return b, err
 	}
-	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return b, poison(CodeNotJSON, "body has something after its JSON object")
+	if err := r.end(); err != nil {
+		return b, err
+	}
+	single := b.has & ofOps
+	if kind == KindCheckpoint { // which says the one that the subject names, whatever the ops are
+		b.id, single = op.ID, single&^set(memberCheckpointID)
 	}
 	switch {
 	case kind == KindAttempt:
-		return b, b.begin(list, &op)
-	case list == nil:
-		return b, b.single(kind, &op)
-	case op.seen != 0:
+		return b, b.begin()
+	case !b.has.has(memberOps):
+		return b, b.single(kind, op)
+	case single != 0:
 		return b, poison(CodeBody, "body has both ops and the members of a single op: use one form")
 	}
-	b.ops, err = decodeOps(kind, list)
-	return b, err
+	return b, nil
+}
+
+// read reads the event's object; op is made of the members that are not the event's own.
+func (b *body) read(r *reader, kind string, op *Op) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	for {
+		name, err := r.name()
+		if err != nil || name == nil {
+			return err
+		}
+		m, known := memberOf(name)
+		switch {
+		case !known || !(envelope | ofOps).has(m):
+			return unknown(name)
+		case b.has.has(m):
+			return poisonf(CodeBody, "member %q is there twice", m)
+		case kind == KindCheckpoint && set(memberRunID, memberAttempt, memberContentHash).has(m):
+			return poisonf(CodeBody, "member %q does not belong under a checkpoint's subject", m)
+		}
+		b.has |= set(m)
+		if m == memberOps {
+			err = b.readOps(r, kind)
+		} else {
+			err = b.take(r, m, op)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take reads the value of a member that is not ops.
+func (b *body) take(r *reader, m member, op *Op) error {
+	value, err := r.value()
+	if err != nil {
+		return err
+	}
+	switch m {
+	case memberRunID:
+		err = text(m, value, &b.id)
+	case memberAttempt:
+		b.attempt, err = attemptNumber(value)
+	case memberContentHash:
+		b.hash, err = contentHash(value)
+	default:
+		err = op.take(m, value)
+	}
+	return err
 }
 
 // begin is the body that begins an attempt: it has a number and nothing else.
-func (b *body) begin(list []byte, op *opFields) error {
-	if list != nil || op.seen != 0 || b.hasHash {
+func (b *body) begin() error {
+	if b.has&^set(memberRunID, memberAttempt) != 0 {
 		return poison(CodeBody, "the beginning of an attempt has run_id and attempt, and nothing else")
 	}
 	if b.attempt == 0 {
@@ -107,117 +98,132 @@ func (b *body) begin(list []byte, op *opFields) error {
 }
 
 // single is the body that is one op of the key in the subject.
-func (b *body) single(kind string, op *opFields) error {
-	t := OpStep
+func (b *body) single(kind string, op Op) error {
+	has := b.has & ofOps
+	op.Type = OpStep
 	if kind == KindCheckpoint {
-		if t = OpCheckpoint; op.has(memberCheckpointID) {
-			if err := text("checkpoint_id", op.raw[memberCheckpointID], &b.id); err != nil {
-				return err
-			}
-			b.hasID = true
-		}
-		op.seen |= 1 << memberCheckpointID // the subject names it
+		op.Type = OpCheckpoint
+		has |= set(memberCheckpointID) // the subject names it
 	}
-	made, err := op.op(t)
-	if err != nil {
+	if err := op.Type.fits(has); err != nil {
 		return err
 	}
-	b.ops = []Op{made}
-	return b.fits(kind, 0, t)
-}
-
-// fits refuses an op that a key of kind cannot have.
-func (b *body) fits(kind string, i int, t OpType) error {
-	if kind == KindCheckpoint && (t != OpCheckpoint || b.attempt != 0) {
-		return poisonf(CodeBody, "op %d is a %s: only checkpoints, of no attempt, are written under a checkpoint's subject", i, t)
-	}
+	b.ops = []Op{op}
 	return nil
 }
 
-func decodeOps(kind string, list []byte) ([]Op, error) {
-	r := acquireReader(list)
-	defer r.free()
+// readOps reads the list of ops.
+func (b *body) readOps(r *reader, kind string) error {
+	if r.dec.PeekKind() != '[' {
+		if _, err := r.value(); err != nil {
+			return err
+		}
+		return poison(CodeBody, "ops is not an array")
+	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return nil, notJSON(err)
+		return notJSON(err)
 	}
-	var ops []Op
 	for r.dec.PeekKind() != ']' {
-		if len(ops) == MaxOps {
-			return nil, poisonf(CodeBody, "ops holds more than %d ops", MaxOps)
+		if len(b.ops) == MaxOps {
+			return poisonf(CodeBody, "ops holds more than %d ops", MaxOps)
 		}
-		var (
-			op   opFields
-			name string
-			seen members
-		)
-		err := r.object(func(member string, value []byte) error {
-			if !seen.add(member) {
-				return poisonf(CodeBody, "member %q of op %d is there twice", member, len(ops))
-			}
-			if member == "op" {
-				return text(member, value, &name)
-			}
-			return op.set(member, value)
-		})
+		op, err := readOp(r, len(b.ops))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		t, ok := opTypes[name]
-		if !ok {
-			return nil, poisonf(CodeOp, "op %d is a %.40q, which this version does not know", len(ops), name)
+		if kind == KindCheckpoint && op.Type != OpCheckpoint {
+			return poisonf(CodeBody, "op %d is a %s: only checkpoints, of no attempt, are written under a checkpoint's subject", len(b.ops), op.Type)
 		}
-		made, err := op.op(t)
-		if err != nil {
-			return nil, err
-		}
-		if err := (&body{}).fits(kind, len(ops), t); err != nil {
-			return nil, err
-		}
-		ops = append(ops, made)
+		b.ops = append(b.ops, op)
 	}
-	if len(ops) == 0 {
-		return nil, poison(CodeBody, "ops is empty: an event has at least one op")
+	if _, err := r.dec.ReadToken(); err != nil {
+		return notJSON(err)
 	}
-	return ops, nil
-}
-
-// opTypes are the ops that an event's list may hold, by name.
-var opTypes = map[string]OpType{
-	"step": OpStep, "checkpoint": OpCheckpoint, "checkpoint_v2": OpCheckpointV2, "event": OpOutbox, "delete_run": OpDeleteRun,
-}
-
-func integer(value []byte) (int32, error) {
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil || n < math.MinInt32 || n > math.MaxInt32 {
-		return 0, poisonf(CodeStep, "step %.40s is not a whole number from %d to %d", value, math.MinInt32, math.MaxInt32)
+	if len(b.ops) == 0 {
+		return poison(CodeBody, "ops is empty: an event has at least one op")
 	}
-	return int32(n), nil
-}
-
-func text(name string, value []byte, to *string) error {
-	if len(value) == 0 || value[0] != '"' {
-		return poisonf(CodeBody, "member %s is not a string", name)
-	}
-	b, err := jsontext.AppendUnquote(nil, value)
-	if err != nil {
-		return poisonf(CodeBody, "member %s: %v", name, err)
-	}
-	*to = string(b)
 	return nil
 }
 
-func instant(name string, value []byte, to *time.Time) error {
-	var s string
-	if err := text(name, value, &s); err != nil {
+// readOp reads the i-th op of a list. Which op it is may be said after its members.
+func readOp(r *reader, i int) (op Op, err error) {
+	if err := r.open(); err != nil {
+		return op, err
+	}
+	var (
+		has   members
+		which string
+	)
+	for {
+		name, err := r.name()
+		if err != nil {
+			return op, err
+		}
+		if name == nil {
+			return op, op.become(which, has, i)
+		}
+		m, known := memberOf(name)
+		switch {
+		case !known || envelope.has(m):
+			return op, unknown(name)
+		case has.has(m):
+			return op, poisonf(CodeBody, "member %q of op %d is there twice", m, i)
+		}
+		has |= set(m)
+		value, err := r.value()
+		if err != nil {
+			return op, err
+		}
+		if m == memberOp {
+			err = text(m, value, &which)
+		} else {
+			err = op.take(m, value)
+		}
+		if err != nil {
+			return op, err
+		}
+	}
+}
+
+// become makes op, which has those members, the op of that name.
+func (op *Op) become(name string, has members, i int) error {
+	if op.Type = opNamed(name); op.Type == 0 {
+		return poisonf(CodeOp, "op %d is a %.40q, which this version does not know", i, name)
+	}
+	if err := op.Type.fits(has &^ set(memberOp)); err != nil {
 		return err
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return poisonf(CodeBody, "member %s %.60q is not a time as RFC 3339 has it", name, s)
+	if op.Type == OpCheckpointV2 {
+		if op.V2 == nil {
+			op.V2 = &V2{}
+		}
+		if op.V2.Frontier == nil {
+			op.V2.Frontier = null
+		}
+		if op.V2.RecordedIOs == nil {
+			op.V2.RecordedIOs = null
+		}
 	}
-	if y := t.UTC().Year(); y < 1 || y > 9999 {
-		return poisonf(CodeBody, "member %s %.60q is not in the years 1 to 9999", name, s)
-	}
-	*to = t.UTC().Truncate(time.Microsecond)
 	return nil
+}
+
+// opNamed is the op of that name among those that a list may hold, or 0.
+func opNamed(name string) OpType {
+	switch name {
+	case "step":
+		return OpStep
+	case "checkpoint":
+		return OpCheckpoint
+	case "checkpoint_v2":
+		return OpCheckpointV2
+	case "event":
+		return OpOutbox
+	case "delete_run":
+		return OpDeleteRun
+	}
+	return 0
+}
+
+func unknown(name []byte) error {
+	return poisonf(CodeBody, "member %.40q is unknown to this version", name)
 }

@@ -1,8 +1,6 @@
 package wire
 
-import (
-	"errors"
-)
+import "errors"
 
 // Headers of a message.
 const (
@@ -41,6 +39,9 @@ func (s Subjects) decode(ev *Event) error {
 	if ev.Part, err = partOf(ev.Message.Header); err != nil {
 		return err
 	}
+	if addr.Kind == KindAttempt && ev.Part != (Part{}) {
+		return poison(CodePart, "the beginning of an attempt is no part of a transaction")
+	}
 	content, err := plainBody(ev.Message)
 	if err != nil {
 		return err
@@ -50,21 +51,21 @@ func (s Subjects) decode(ev *Event) error {
 	if err != nil {
 		return err
 	}
-	id, err := subjectID(addr.Token, b.id, b.hasID)
+	id, err := subjectID(addr.Token, b.id, b.has&set(memberRunID, memberCheckpointID) != 0)
 	if err != nil {
 		return err
 	}
-	if addr.Kind == KindCheckpoint {
-		if len(b.ops) == 1 && b.ops[0].ID == "" { // the short form names it by the subject alone
-			b.ops[0].ID = id
-		}
-	} else {
+	switch {
+	case addr.Kind != KindCheckpoint:
 		ev.RunID = id
+	case !b.has.has(memberOps): // the short form may leave the id to the subject
+		b.ops[0].ID = id
 	}
 	ev.Ops, ev.Attempt = b.ops, b.attempt
 	ev.Size += len(id) * len(b.ops)
-	if ev.ContentHash, ev.GivenHash = b.hash, b.hasHash; !b.hasHash && len(ev.Keys()) > 0 {
-		ev.ContentHash = HashContent(id, ev.Ops)
+	ev.ContentHash, ev.GivenHash = b.hash, b.has.has(memberContentHash)
+	if !ev.GivenHash && ev.Part.Of <= 1 && ev.hasKeys() { // that of a transaction in parts is made by Join
+		ev.ContentHash = HashContent(ev.RunID, ev.Ops)
 	}
 	return nil
 }

@@ -32,10 +32,10 @@ func CheckState(state []byte, maxDepth int) error {
 }
 
 // AppendEvent appends to dst the body of an event of kind, under the key id (a run's, or a checkpoint's). What it holds must have passed the
-// checks of this package ([CheckID], [CheckState] …). hash is written when it is not nil.
+// checks of this package ([CheckID], [CheckState] …). attempt and hash are of a run's events; hash is written when it is not nil.
 func AppendEvent(dst []byte, kind, id string, attempt uint32, hash *[32]byte, ops []Op) []byte {
 	if kind == KindCheckpoint {
-		return appendCheckpoints(dst, ops)
+		return appendCheckpoints(dst, id, ops)
 	}
 	dst = append(dst, `{"run_id":`...)
 	dst = appendString(dst, id)
@@ -60,13 +60,16 @@ func AppendEvent(dst []byte, kind, id string, attempt uint32, hash *[32]byte, op
 	return append(dst, '}')
 }
 
-func appendCheckpoints(dst []byte, ops []Op) []byte {
-	if len(ops) == 1 {
+// appendCheckpoints names the checkpoint of the subject, which a hashed token does not, and which a part may not write.
+func appendCheckpoints(dst []byte, id string, ops []Op) []byte {
+	if len(ops) == 1 && ops[0].ID == id {
 		dst = append(dst, '{')
 		dst = appendMembers(dst, &ops[0])
 		return append(dst, '}')
 	}
-	dst = append(dst, `{"ops":`...)
+	dst = append(dst, `{"checkpoint_id":`...)
+	dst = appendString(dst, id)
+	dst = append(dst, `,"ops":`...)
 	dst = appendOps(dst, ops)
 	return append(dst, '}')
 }
@@ -118,10 +121,14 @@ func appendMembers(dst []byte, op *Op) []byte {
 }
 
 func appendV2(dst []byte, v2 *V2) []byte {
-	dst = append(dst, `,"frontier":`...)
-	dst = append(dst, v2.Frontier...)
-	dst = append(dst, `,"recorded_ios":`...)
-	dst = append(dst, v2.RecordedIOs...)
+	if v2.Frontier != nil {
+		dst = append(dst, `,"frontier":`...)
+		dst = append(dst, v2.Frontier...)
+	}
+	if v2.RecordedIOs != nil {
+		dst = append(dst, `,"recorded_ios":`...)
+		dst = append(dst, v2.RecordedIOs...)
+	}
 	dst = append(dst, `,"rng_seed":`...)
 	dst = strconv.AppendInt(dst, v2.RNGSeed, 10)
 	if !v2.Timestamp.IsZero() {
@@ -129,10 +136,15 @@ func appendV2(dst []byte, v2 *V2) []byte {
 		dst = v2.Timestamp.UTC().AppendFormat(dst, time.RFC3339Nano)
 		dst = append(dst, '"')
 	}
-	dst = append(dst, `,"label":`...)
-	dst = appendString(dst, v2.Label)
-	dst = append(dst, `,"idempotency_key":`...)
-	return appendString(dst, v2.Key)
+	if v2.Label != "" {
+		dst = append(dst, `,"label":`...)
+		dst = appendString(dst, v2.Label)
+	}
+	if v2.Key != "" {
+		dst = append(dst, `,"idempotency_key":`...)
+		dst = appendString(dst, v2.Key)
+	}
+	return dst
 }
 
 func appendString(dst []byte, s string) []byte {

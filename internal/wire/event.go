@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -125,9 +126,9 @@ type Event struct {
 	Size int
 }
 
-// Keys are the event's idempotency keys: those of its V2 checkpoints that are not empty. They guard the whole event: it applies when
-// none of them was used; it is a success that changes nothing when one was used by an event with the same content; and else it is
-// refused as a duplicate, and changes nothing either.
+// Keys are the event's idempotency keys, sorted, each once: those of its V2 checkpoints that are not empty. They guard the whole event: it
+// applies when none of them was used; it is a success that changes nothing when one was used by an event with the same content; and else
+// it is refused as a duplicate, and changes nothing either.
 func (ev *Event) Keys() []string {
 	var keys []string
 	for i := range ev.Ops {
@@ -135,7 +136,17 @@ func (ev *Event) Keys() []string {
 			keys = append(keys, v2.Key)
 		}
 	}
-	return keys
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func (ev *Event) hasKeys() bool {
+	for i := range ev.Ops {
+		if v2 := ev.Ops[i].V2; v2 != nil && v2.Key != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Poison is why an event can never be applied. It is an error so that a client can refuse with the same words before anything

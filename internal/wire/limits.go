@@ -2,7 +2,9 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,6 +19,8 @@ const (
 	MaxDepth = 100
 	// MaxDepthPortable is the nesting that every supported server takes: MariaDB's JSON_VALID refuses more.
 	MaxDepthPortable = 31
+	// MaxAttempt is the largest number of an attempt.
+	MaxAttempt = math.MaxInt32
 	// MaxOps is how many writes one event may hold, over all its parts.
 	MaxOps = 10_000
 	// MaxParts is how many messages a transaction may be in: what an atomic batch of the server holds.
@@ -59,6 +63,14 @@ func CheckLabel(label string) error { return checkText("label", label) }
 
 // CheckKey reports as a *[Poison] why key cannot be an idempotency key, or nil. The empty one is none.
 func CheckKey(key string) error { return checkText("idempotency_key", key) }
+
+// CheckTimestamp reports as a *[Poison] why t cannot be a V2 checkpoint's timestamp, or nil: a DATETIME's year has four digits, in UTC.
+func CheckTimestamp(t time.Time) error {
+	if y := t.UTC().Year(); y < 1 || y > 9999 {
+		return poisonf(CodeBody, "timestamp is in the year %d, not 1 to 9999, in UTC", y)
+	}
+	return nil
+}
 
 // checkText is for what may be empty, and is looked for: a trailing space would make it another's.
 func checkText(what, s string) error {

@@ -44,56 +44,60 @@ func partOf(h Header) (Part, error) {
 	if len(fields) == 4 && fields[0] != "" && len(fields[0]) <= 64 && fields[2] == "of" {
 		no, err1 := strconv.Atoi(fields[1])
 		of, err2 := strconv.Atoi(fields[3])
-		if err1 == nil && err2 == nil && 1 <= no && no <= of && of <= MaxParts {
-			return Part{fields[0], no, of}, nil
+		p := Part{fields[0], no, of}
+		// Spelled in the one way: a part that is written +2 or 02 is a mistake of somebody's.
+		if err1 == nil && err2 == nil && 1 <= no && no <= of && of <= MaxParts && p.String() == s {
+			return p, nil
 		}
 	}
 	return Part{}, poisonf(CodePart, "header %s %.100q is not of the form \"id 1 of 3\", with at most %d parts", HeaderPart, s, MaxParts)
 }
 
 // Join makes the event of a whole transaction of its parts' events, which are in order and complete. Its message is the last part's. It
-// is poison when a part is, when the parts are not of one run and attempt, or when they are too much together.
+// is poison when a part is, when the parts are not of one key and attempt, when two give different content hashes, or when they are too
+// much together. Who gathers parts bounds what they hold: a part that is made poison on the way, and let go of, makes the whole so.
 func Join(parts []Event) Event {
-	last := parts[len(parts)-1]
-	ev := last
-	ev.Ops, ev.Size, ev.Part, ev.Poison = nil, 0, Part{}, nil
-	var keys bool
+	ev := parts[len(parts)-1]
+	ev.Part, ev.Parts, ev.Ops, ev.Size = Part{}, make([]Message, len(parts)), nil, 0
 	for i := range parts {
 		p := &parts[i]
-		ev.Parts = append(ev.Parts, p.Message)
+		ev.Parts[i] = p.Message
 		ev.Ops = append(ev.Ops, p.Ops...)
 		ev.Size += p.Size
-		keys = keys || len(p.Keys()) > 0
-		switch {
-		case ev.Poison != nil:
-		case p.Poison != nil:
-			ev.Poison = p.Poison
-		case p.RunID != last.RunID || p.Kind != last.Kind || p.Attempt != last.Attempt:
-			ev.Poison = poisonf(CodePart, "part %d is of another run or attempt than the last one", p.Part.No)
-		case len(ev.Ops) > MaxOps:
-			ev.Poison = poisonf(CodeBody, "transaction holds more than %d ops", MaxOps)
-		case ev.Size > MaxTransaction:
-			ev.Poison = poisonf(CodeSize, "transaction has %d bytes, more than %d", ev.Size, MaxTransaction)
+		if p.GivenHash {
+			ev.ContentHash, ev.GivenHash = p.ContentHash, true
 		}
 	}
-	if ev.Poison != nil {
+	if ev.Poison = ev.cannotJoin(parts); ev.Poison != nil {
 		ev.Ops = nil
 		return ev
 	}
-	if keys {
-		ev.ContentHash = joinHash(parts)
+	if !ev.GivenHash && ev.hasKeys() {
+		ev.ContentHash = HashContent(ev.RunID, ev.Ops)
 	}
 	return ev
 }
 
-// joinHash is the hash that the parts give, or else that of all their ops.
-func joinHash(parts []Event) [32]byte {
-	var ops []Op
+// cannotJoin is why parts do not make ev, or nil.
+func (ev *Event) cannotJoin(parts []Event) *Poison {
 	for i := range parts {
-		if parts[i].GivenHash {
-			return parts[i].ContentHash
+		if p := parts[i].Poison; p != nil {
+			return p
 		}
-		ops = append(ops, parts[i].Ops...)
 	}
-	return HashContent(parts[0].RunID, ops)
+	for i := range parts {
+		switch p := &parts[i]; {
+		case p.Message.Subject != ev.Message.Subject || p.RunID != ev.RunID || p.Attempt != ev.Attempt:
+			return poisonf(CodePart, "part %d is of another key or attempt than the last one", i+1)
+		case p.GivenHash && p.ContentHash != ev.ContentHash:
+			return poisonf(CodePart, "part %d gives another content_hash than a later one", i+1)
+		}
+	}
+	switch {
+	case len(ev.Ops) > MaxOps:
+		return poisonf(CodeBody, "transaction holds more than %d ops", MaxOps)
+	case ev.Size > MaxTransaction:
+		return poisonf(CodeSize, "transaction has %d bytes, more than %d", ev.Size, MaxTransaction)
+	}
+	return nil
 }

@@ -71,11 +71,29 @@ func AppendLatest(dst []byte, r LatestReply) ([]byte, error) {
 
 // ParseLatest reads what AppendLatest wrote; State is a part of src.
 func ParseLatest(src []byte) (LatestReply, error) {
-	var reply LatestReply
 	r := acquireReader(src)
 	defer r.free()
-	err := r.object(func(name string, value []byte) (err error) {
-		switch name {
+	reply, err := parseLatest(r)
+	if err != nil {
+		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
+	}
+	return reply, nil
+}
+
+func parseLatest(r *reader) (reply LatestReply, err error) {
+	if err := r.open(); err != nil {
+		return reply, err
+	}
+	for {
+		name, err := r.name()
+		if err != nil || name == nil {
+			return reply, err
+		}
+		value, err := r.value()
+		if err != nil {
+			return reply, err
+		}
+		switch string(name) {
 		case "found":
 			err = json.Unmarshal(value, &reply.Found)
 		case "run_id":
@@ -94,12 +112,10 @@ func ParseLatest(src []byte) (LatestReply, error) {
 			reply.State = value
 		default: // of a later version
 		}
-		return err
-	})
-	if err != nil {
-		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
+		if err != nil {
+			return reply, err
+		}
 	}
-	return reply, nil
 }
 
 // CommittedRequest asks to be answered when an event is in MySQL.
