@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -75,7 +76,8 @@ type CheckpointReply struct {
 	Checkpoint *CheckpointRecord `json:"checkpoint"`
 }
 
-// V2Request asks for one V2 checkpoint of a run: that of a step, the newest with a label, or, with neither, the one with the highest step.
+// V2Request asks for one V2 checkpoint of a run: that of a step; or of those with a label, or of all, the one with the highest step. A step
+// and a label together are a bad request.
 type V2Request struct {
 	RunID  string `json:"run_id"`
 	StepID *int32 `json:"step_id,omitempty"`
@@ -197,13 +199,29 @@ type EmittedReply struct {
 	Marked int64 `json:"marked"`
 }
 
-// Marshal is v as JSON, with the states in it as they are, blanks aside.
+// Marshal is v, a reply of this package, as JSON, with the states in it as they are, blanks aside. A list without entries is [] and not null.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := enc.Encode(withLists(v)); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// withLists is v with empty lists in the stead of nil ones.
+func withLists(v any) any {
+	from := reflect.ValueOf(v)
+	if from.Kind() != reflect.Struct {
+		return v
+	}
+	to := reflect.New(from.Type()).Elem()
+	to.Set(from)
+	for _, field := range to.Fields() {
+		if field.Kind() == reflect.Slice && field.IsNil() && field.Type().Elem().Kind() == reflect.Struct {
+			field.Set(reflect.MakeSlice(field.Type(), 0, 0))
+		}
+	}
+	return to.Interface()
 }
