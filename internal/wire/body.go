@@ -13,7 +13,7 @@ import (
 
 // body is what the JSON of an event says.
 type body struct {
-	id      string // run_id, or the checkpoint_id of a single checkpoint
+	id      string // run_id, or the checkpoint_id outside of ops
 	hasID   bool
 	attempt uint32
 	hash    [32]byte
@@ -87,6 +87,10 @@ func decodeBody(kind string, src []byte) (body, error) {
 		return b, b.begin(list, &op)
 	case list == nil:
 		return b, b.single(kind, &op)
+	case kind == KindCheckpoint && op.seen == 1<<memberCheckpointID: // says which one the subject names
+		if err := b.checkpoint(&op); err != nil {
+			return b, err
+		}
 	case op.seen != 0:
 		return b, poison(CodeBody, "body has both ops and the members of a single op: use one form")
 	}
@@ -111,10 +115,9 @@ func (b *body) single(kind string, op *opFields) error {
 	t := OpStep
 	if kind == KindCheckpoint {
 		if t = OpCheckpoint; op.has(memberCheckpointID) {
-			if err := text("checkpoint_id", op.raw[memberCheckpointID], &b.id); err != nil {
+			if err := b.checkpoint(op); err != nil {
 				return err
 			}
-			b.hasID = true
 		}
 		op.seen |= 1 << memberCheckpointID // the subject names it
 	}
@@ -124,6 +127,12 @@ func (b *body) single(kind string, op *opFields) error {
 	}
 	b.ops = []Op{made}
 	return b.fits(kind, 0, t)
+}
+
+// checkpoint takes the id of the checkpoint that the subject names.
+func (b *body) checkpoint(op *opFields) error {
+	b.hasID = true
+	return text("checkpoint_id", op.raw[memberCheckpointID], &b.id)
 }
 
 // fits refuses an op that a key of kind cannot have.

@@ -35,7 +35,7 @@ func CheckState(state []byte, maxDepth int) error {
 // checks of this package ([CheckID], [CheckState] …). hash is written when it is not nil.
 func AppendEvent(dst []byte, kind, id string, attempt uint32, hash *[32]byte, ops []Op) []byte {
 	if kind == KindCheckpoint {
-		return appendCheckpoints(dst, ops)
+		return appendCheckpoints(dst, id, ops)
 	}
 	dst = append(dst, `{"run_id":`...)
 	dst = appendString(dst, id)
@@ -60,16 +60,22 @@ func AppendEvent(dst []byte, kind, id string, attempt uint32, hash *[32]byte, op
 	return append(dst, '}')
 }
 
-func appendCheckpoints(dst []byte, ops []Op) []byte {
-	if len(ops) == 1 {
+// appendCheckpoints names the checkpoint of the subject, which a hashed token does not, and which a part may not write.
+func appendCheckpoints(dst []byte, id string, ops []Op) []byte {
+	if len(ops) == 1 && ops[0].ID == id {
 		dst = append(dst, '{')
 		dst = appendMembers(dst, &ops[0])
 		return append(dst, '}')
 	}
-	dst = append(dst, `{"ops":`...)
+	dst = append(dst, `{"checkpoint_id":`...)
+	dst = appendString(dst, id)
+	dst = append(dst, `,"ops":`...)
 	dst = appendOps(dst, ops)
 	return append(dst, '}')
 }
+
+// OpSize is how many bytes op takes in the list of a body with several, the comma after it included.
+func OpSize(op *Op) int { return len(appendOps(nil, []Op{*op})) - len("[]") + len(",") }
 
 func appendOps(dst []byte, ops []Op) []byte {
 	dst = append(dst, '[')
