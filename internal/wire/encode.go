@@ -74,6 +74,9 @@ func appendCheckpoints(dst []byte, id string, ops []Op) []byte {
 	return append(dst, '}')
 }
 
+// OpSize is how many bytes op takes in the list of a body with several, the comma after it included.
+func OpSize(op *Op) int { return len(appendOps(nil, []Op{*op})) - len("[]") + len(",") }
+
 func appendOps(dst []byte, ops []Op) []byte {
 	dst = append(dst, '[')
 	for i := range ops {
