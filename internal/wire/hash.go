@@ -34,10 +34,11 @@ func HashContent(id string, ops []Op) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// hashJSON hashes the value of a JSON text; one that has no canonical form (a name twice in an object) by its bytes.
+// hashJSON hashes the value of a JSON text; one that has no canonical form (a name twice in an object) by its bytes. Integers are kept
+// digit by digit: as the floats of RFC 8785, two ids above 2^53 would be one, and the second write be taken for a retry of the first.
 func hashJSON(h hash.Hash, text []byte) {
 	v := append(jsontext.Value(nil), text...)
-	if v.Canonicalize() != nil {
+	if v.Canonicalize(jsontext.CanonicalizeRawInts(false)) != nil {
 		v = text
 	}
 	hashBytes(h, v)
