@@ -100,7 +100,8 @@ type MySQL struct {
 	Migrate string `name:"migrate" default:"auto"`
 	// How long one attempt to connect may take. Must be above zero and below lease.duration.
 	ConnectTimeout time.Duration `name:"connect-timeout" default:"5s"`
-	// How long one attempt to commit a batch may take; after that it is given up and tried again. Must be above zero.
+	// How long one attempt to commit a batch may take, with a second more for each MiB of it (a transaction in parts has up to
+	// 64); after that it is given up and tried again. Must be above zero.
 	CommitTimeout time.Duration `name:"commit-timeout" default:"30s"`
 }
 
