@@ -14,6 +14,11 @@ import (
 	"github.com/persistd/persistd/internal/devstack/stacktest"
 )
 
+// allTables are those that hold what workers save.
+var allTables = []string{
+	"workflow_steps", "workflow_checkpoints", "workflow_checkpoints_v2", "idempotency_keys", "events_outbox", "persistd_runs",
+}
+
 // shape is what information_schema tells of a table: columns and keys, one a line.
 func shape(t testing.TB, db *sql.DB, table string) string {
 	t.Helper()
@@ -43,6 +48,16 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 		{"milliseconds", []string{"ALTER TABLE workflow_steps MODIFY created_at TIMESTAMP(3) NULL DEFAULT CURRENT_TIMESTAMP(3)"}},
 		{"half of ours", []string{"ALTER TABLE workflow_steps ADD COLUMN log_seq BIGINT UNSIGNED NOT NULL DEFAULT 0"}},
 		{"no transactions", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(200) NOT NULL, ENGINE=MyISAM"}},
+		{"updated by the server", []string{"ALTER TABLE workflow_steps ADD COLUMN updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"}},
+		{"labels that must be", []string{"ALTER TABLE workflow_checkpoints_v2 MODIFY label VARCHAR(100) NOT NULL"}},
+		{"keys under other names", []string{
+			"ALTER TABLE workflow_checkpoints_v2 RENAME INDEX idempotency_key TO once, RENAME INDEX unique_run_step TO one_of_each",
+			"ALTER TABLE workflow_checkpoints_v2 RENAME INDEX one_of_each TO unique_run_step",
+		}},
+		{"keys without an index", []string{"ALTER TABLE idempotency_keys DROP INDEX idx_created"}},
+		{"no primary key", []string{"ALTER TABLE idempotency_keys DROP PRIMARY KEY"}},
+		{"an outbox in order already", []string{"ALTER TABLE events_outbox ADD COLUMN ord BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY unique_ord (ord)"}},
+		{"an outbox half taken over", []string{"ALTER TABLE events_outbox ADD COLUMN ord BIGINT UNSIGNED NULL, ADD UNIQUE KEY unique_ord (ord)"}},
 		{"latin1", []string{"ALTER TABLE workflow_steps MODIFY node_id VARCHAR(255) CHARACTER SET latin1 NOT NULL"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,7 +72,7 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 			old.saveStep(t, "run", 1, "é", `{}`)
 			s := open(t, dsn)
 			require.NoError(t, s.Migrate(t.Context()))
-			for _, table := range []string{"workflow_steps", "workflow_checkpoints"} {
+			for _, table := range allTables {
 				require.Equal(t, shape(t, fresh, table), shape(t, look, table))
 				var engine string
 				require.NoError(t, look.QueryRowContext(t.Context(), "SELECT engine FROM information_schema.tables WHERE table_schema=DATABASE()"+
@@ -184,12 +199,19 @@ func TestATakeoverRebuildsATableOnce(t *testing.T) {
 	dsn := stacktest.Database(t)
 	look := plain(t, dsn)
 	langGraph{look}.createTables(t)
-	for _, table := range []table{stepsTable, checkpointsTable} {
-		changes, err := table.changes(t.Context(), look)
+	for _, table := range []table{stepsTable, checkpointsTable, checkpointsV2Table, keysTable} {
+		fills, changes, err := table.changes(t.Context(), look)
 		require.NoError(t, err)
+		require.Empty(t, fills)
 		require.NotEmpty(t, changes)
 		exec(t, look, "ALTER TABLE "+table.name+" "+strings.Join(changes, ", "))
-		changes, err = table.changes(t.Context(), look)
+		fills, changes, err = table.changes(t.Context(), look)
+		require.NoError(t, err)
+		require.Empty(t, fills)
+		for _, c := range changes { // what else there is to do touches no row
+			exec(t, look, "ALTER TABLE "+table.name+" "+c+", ALGORITHM=INSTANT")
+		}
+		_, changes, err = table.changes(t.Context(), look)
 		require.NoError(t, err)
 		require.Empty(t, changes)
 	}
