@@ -28,6 +28,7 @@ type Config struct {
 	Batch    Batch    `embed:"" prefix:"batch-" group:"Batches"`
 	Retry    Retry    `embed:"" prefix:"retry-" group:"Retries"`
 	Lease    Lease    `embed:"" prefix:"lease-" group:"Leases"`
+	Relay    Relay    `embed:"" prefix:"relay-" group:"Outbox relay"`
 	HTTP     HTTP     `embed:"" prefix:"http-" group:"HTTP"`
 	Pprof    Pprof    `embed:"" prefix:"pprof-" group:"Profiling"`
 	Shutdown Shutdown `embed:"" prefix:"shutdown-" group:"Shutdown"`
@@ -128,6 +129,24 @@ type Retry struct {
 type Lease struct {
 	// How long a partition stays with an owner that is no longer heard of, 1s to 10m. It is renewed at a third of that.
 	Duration time.Duration `name:"duration" default:"10s"`
+}
+
+// Relay publishes outbox events once they are committed.
+type Relay struct {
+	// on publishes committed outbox events to <prefix>.events.<token> and marks them as emitted: at least once each, in order per run; several
+	// replicas may do it at once. off leaves the outbox to whoever reads it.
+	Mode string `name:"mode" default:"off"`
+	// Events claimed at a time, 1 to 1000.
+	Batch int `name:"batch" default:"500"`
+	// How long claimed events are this replica's, at least 1s. Those of one that died are published by another after that.
+	Lease time.Duration `name:"lease" default:"15s"`
+	// How often the outbox is looked at when nothing was committed here. Must be above zero.
+	Interval time.Duration `name:"interval" default:"250ms"`
+	// Bytes the stream of relayed events may hold, at least 16MiB, should persistd make it. Zero means 1 GiB or half of what the server has free,
+	// whichever is less. When it is full, the relay waits.
+	MaxBytes Bytes `name:"max-bytes" default:"0"`
+	// How long relayed events stay in that stream. Zero means until somebody removes them.
+	MaxAge time.Duration `name:"max-age" default:"72h"`
 }
 
 // HTTP is the side seen from outside: /livez, /readyz, /startupz, /metrics.
