@@ -35,7 +35,9 @@ func (w *historyWorkload) checkpoint(st client.Store[state], id, no int, draw *r
 		cp := client.CheckpointV2[state]{
 			RunID: v2, StepID: 1, RNGSeed: int64(c.step), State: state{c.value}, IdempotencyKey: fmt.Sprintf("key-%d", c.value),
 		}
-		return w.saved(id, func(ctx context.Context) error { return w.untilKnown(ctx, func(ctx context.Context) error { return st.SaveCheckpointV2(ctx, cp) }) }, c)
+		return w.saved(id, func(ctx context.Context) error {
+			return w.untilKnown(ctx, func(ctx context.Context) error { return st.SaveCheckpointV2(ctx, cp) })
+		}, c)
 	default:
 		w.transactions.Add(1)
 		c := w.newCheckpoint(named, draw)

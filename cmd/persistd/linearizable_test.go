@@ -86,7 +86,7 @@ type historyWorkload struct {
 
 	checkpoints, checkpointsV2, transactions, found, repeated atomic.Int64
 
-	highest            [historyRuns]atomic.Int64
+	highest [historyRuns]atomic.Int64
 
 	due     int64
 	event   func()
