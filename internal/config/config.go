@@ -22,17 +22,18 @@ type Config struct {
 	// pod's, a restarted process takes its own leases back at once instead of waiting for them to run out.
 	Instance string `name:"instance"`
 
-	NATS     NATS     `embed:"" prefix:"nats-" group:"NATS"`
-	Stream   Stream   `embed:"" prefix:"stream-" group:"The log"`
-	MySQL    MySQL    `embed:"" prefix:"mysql-" group:"MySQL"`
-	Batch    Batch    `embed:"" prefix:"batch-" group:"Batches"`
-	Retry    Retry    `embed:"" prefix:"retry-" group:"Retries"`
-	Lease    Lease    `embed:"" prefix:"lease-" group:"Leases"`
-	Relay    Relay    `embed:"" prefix:"relay-" group:"Outbox relay"`
-	HTTP     HTTP     `embed:"" prefix:"http-" group:"HTTP"`
-	Pprof    Pprof    `embed:"" prefix:"pprof-" group:"Profiling"`
-	Shutdown Shutdown `embed:"" prefix:"shutdown-" group:"Shutdown"`
-	Log      Log      `embed:"" prefix:"log-" group:"Logging"`
+	NATS      NATS      `embed:"" prefix:"nats-" group:"NATS"`
+	Stream    Stream    `embed:"" prefix:"stream-" group:"The log"`
+	MySQL     MySQL     `embed:"" prefix:"mysql-" group:"MySQL"`
+	Batch     Batch     `embed:"" prefix:"batch-" group:"Batches"`
+	Retry     Retry     `embed:"" prefix:"retry-" group:"Retries"`
+	Lease     Lease     `embed:"" prefix:"lease-" group:"Leases"`
+	Relay     Relay     `embed:"" prefix:"relay-" group:"Outbox relay"`
+	Retention Retention `embed:"" prefix:"retention-" group:"Retention"`
+	HTTP      HTTP      `embed:"" prefix:"http-" group:"HTTP"`
+	Pprof     Pprof     `embed:"" prefix:"pprof-" group:"Profiling"`
+	Shutdown  Shutdown  `embed:"" prefix:"shutdown-" group:"Shutdown"`
+	Log       Log       `embed:"" prefix:"log-" group:"Logging"`
 }
 
 // NATS is how to reach the servers that keep the log.
@@ -147,6 +148,17 @@ type Relay struct {
 	MaxBytes Bytes `name:"max-bytes" default:"0"`
 	// How long relayed events stay in that stream. Zero means until somebody removes them.
 	MaxAge time.Duration `name:"max-age" default:"72h"`
+}
+
+// Retention removes what has had its time. Runs are removed by persistd runs delete.
+type Retention struct {
+	// How old an idempotency key becomes at least before it is removed; one whose checkpoint is still there is kept beyond that. Not less than
+	// stream.replay_window. Zero keeps all.
+	IdempotencyKeys time.Duration `name:"idempotency-keys" default:"0s"`
+	// How long outbox events are kept after they were emitted. Zero keeps all.
+	EmittedEvents time.Duration `name:"emitted-events" default:"0s"`
+	// How often is looked for what is older, give or take half of it. Must be above zero.
+	Interval time.Duration `name:"interval" default:"10m"`
 }
 
 // HTTP is the side seen from outside: /livez, /readyz, /startupz, /metrics.

@@ -21,6 +21,7 @@ func (c Config) Validate() error {
 	c.validateMySQL(&v)
 	c.validateBatches(&v)
 	c.validateRelay(&v)
+	c.validateRetention(&v)
 	c.validateOutside(&v)
 	return errors.Join(v...)
 }
@@ -92,6 +93,14 @@ func (c Config) validateRelay(v *violations) {
 	v.positive("relay.interval", r.Interval)
 	v.check(r.MaxBytes == 0 || r.MaxBytes >= 16<<20, "relay.max_bytes", "must be 0 or at least 16MiB", r.MaxBytes)
 	v.check(r.MaxAge >= 0, "relay.max_age", "must not be below 0", showDuration(r.MaxAge))
+}
+
+func (c Config) validateRetention(v *violations) {
+	r := c.Retention
+	v.check(r.IdempotencyKeys == 0 || r.IdempotencyKeys >= max(c.Stream.ReplayWindow, 1), "retention.idempotency_keys",
+		"must be 0 or at least stream.replay_window, "+showDuration(c.Stream.ReplayWindow)+", or a replay would use a key twice", showDuration(r.IdempotencyKeys))
+	v.check(r.EmittedEvents >= 0, "retention.emitted_events", "must not be below 0", showDuration(r.EmittedEvents))
+	v.positive("retention.interval", r.Interval)
 }
 
 // validateOutside is about what the machine around the daemon sees: ports, signals, logs.
