@@ -18,7 +18,8 @@ type Rows interface {
 	Position(ctx context.Context, partition int) (uint64, error)
 }
 
-// History reads what is in MySQL. Its methods may be called concurrently and block until answered or ctx ends. A page ends where its
+// History reads what is in MySQL. Its methods may be called concurrently and block until answered or ctx ends; their errors say what was
+// read. A page ends where its
 // limit is reached or its records have pageBytes, after one record at the earliest.
 type History interface {
 	// Steps reads a page of the run's steps from q.From on, by number.
@@ -38,7 +39,8 @@ type History interface {
 	Keys(ctx context.Context, keys []string) ([]Key, error)
 }
 
-// Outbox is the committed outbox events.
+// Outbox is the committed outbox events. Its methods may be called concurrently and block until answered or ctx ends; their errors say what
+// was done.
 type Outbox interface {
 	// Claim leases pending events; see [wire.EventsRequest].
 	Claim(ctx context.Context, q wire.EventsRequest) ([]wire.OutboxRecord, error)
@@ -76,4 +78,8 @@ type Tail interface {
 	// Last is the sequence of the key's last event, 0 when the log holds none: every event of it that was acknowledged before the call is at
 	// or below it, or was trimmed, and so is committed. It is answered by the stream's leader.
 	Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error)
+	// LastAttempt reads the last message that begins an attempt of the run: its sequence, and which attempt, 0 when it is poison; both are
+	// 0 when the log holds none. Every beginning that was acknowledged before the call is at or below sequence, or was trimmed, and so
+	// is committed. It is answered by the stream's leader.
+	LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error)
 }
