@@ -31,8 +31,9 @@ type Store struct {
 
 	// registered is the log whose partitions are worked on; nil before [Store.Register].
 	registered atomic.Pointer[registration]
-	// packet is the server's max_allowed_packet; 0 when it is to be asked for.
-	packet atomic.Int64
+	packet     packetLimit
+	// runs is what is known of whether persistd_runs has rows.
+	runs runless
 }
 
 var (
