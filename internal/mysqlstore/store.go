@@ -27,6 +27,7 @@ type Store struct {
 	metrics *metrics
 
 	writers, readers, leases *sql.DB
+	reads
 
 	// registered is the log whose partitions are worked on; nil before [Store.Register].
 	registered atomic.Pointer[registration]
@@ -68,6 +69,7 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 	if s.leases, err = c.openPool(s.driver, 2, time.Minute); err != nil {
 		return nil, err
 	}
+	s.reads = reads{db: s.readers, generation: s.presentGeneration, failed: s.fail}
 	if s.metrics, err = newMetrics(reg, s); err != nil {
 		return nil, err
 	}

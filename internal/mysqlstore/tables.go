@@ -4,11 +4,14 @@ package mysqlstore
 type table struct {
 	name    string
 	columns []column
-	// keys are the keys that it must have, whatever their names; the first tells its rows apart.
+	// keys are the keys that it must have, whatever their names, but for that of runStepKey; the first tells its rows apart.
 	keys []key
 	// redundant are documented keys that it must not have. One of the same name over other columns is not theirs, and stays.
 	redundant []key
 }
+
+// runStepKey is the unique key of run and step. Reads name it, so another that is as good gets this name.
+const runStepKey = "unique_run_step"
 
 // column is a column as it must be.
 type column struct {
@@ -69,7 +72,7 @@ var stepsTable = table{
 		{name: "attempt", kind: countKind},
 		{name: "updated_at", kind: updatedKind, first: "TIMESTAMP(6) NULL"}, // it is not known: not the moment of the migration
 	},
-	keys:      []key{{"unique_run_step", "run_id,step", true}},
+	keys:      []key{{runStepKey, "run_id,step", true}},
 	redundant: []key{{"idx_run_id", "run_id", false}, {"idx_run_step", "run_id,step", false}},
 }
 
@@ -98,7 +101,7 @@ var checkpointsV2Table = table{
 		{name: "log_gen", kind: countKind},
 		{name: "attempt", kind: countKind},
 	},
-	keys: []key{{"unique_run_step", "run_id,step_id", true}, {"idx_label", "run_id,label", false}},
+	keys: []key{{runStepKey, "run_id,step_id", true}, {"idx_label", "run_id,label", false}},
 	redundant: []key{
 		{"idx_run_id", "run_id", false}, {"idx_run_step", "run_id,step_id", false}, {"", "idempotency_key", true},
 	},

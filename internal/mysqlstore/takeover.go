@@ -139,12 +139,21 @@ func (t table) changes(ctx context.Context, db *sql.DB) (fills, changes []string
 
 func (t table) keyChanges(there []key) (changes []string) {
 	for _, want := range t.keys {
-		found := false
+		found, other := false, ""
 		for _, k := range there {
-			found = found || k.columns == want.columns && (k.unique || !want.unique)
+			if k.columns != want.columns || want.unique && !k.unique {
+				continue
+			}
+			if strings.EqualFold(k.name, want.name) || want.name != runStepKey {
+				found = true
+			} else if k.name != "PRIMARY" {
+				other = k.name
+			}
 		}
 		switch {
 		case found:
+		case other != "":
+			changes = append(changes, "RENAME INDEX `"+other+"` TO "+want.name)
 		case want.name == "PRIMARY":
 			changes = append(changes, "ADD PRIMARY KEY ("+want.columns+")")
 		case want.unique:

@@ -42,6 +42,7 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 		{"as documented", nil},
 		{"redundant keys dropped by hand", []string{"ALTER TABLE workflow_steps DROP INDEX idx_run_id, DROP INDEX idx_run_step"}},
 		{"one redundant key dropped by hand", []string{"ALTER TABLE workflow_steps DROP INDEX idx_run_id"}},
+		{"the unique key under another name", []string{"ALTER TABLE workflow_steps RENAME INDEX unique_run_step TO `my key`"}},
 		{"the unique key dropped", []string{"ALTER TABLE workflow_steps DROP INDEX unique_run_step"}},
 		{"binary ids already", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL"}},
 		{"shorter ids", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(100) NOT NULL"}},
