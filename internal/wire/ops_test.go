@@ -293,18 +293,3 @@ func TestDecodeRefusesOpsThatAreNone(t *testing.T) {
 		})
 	}
 }
-
-// A header that every part may have, and the longest id.
-func TestDecodeReadsParts(t *testing.T) {
-	t.Parallel()
-	for header, want := range map[string]Part{
-		"t 1 of 1":                             {"t", 1, 1},
-		"tx-1 1000 of 1000":                    {"tx-1", 1000, 1000},
-		strings.Repeat("t", 64) + " 2 of 1000": {strings.Repeat("t", 64), 2, 1000},
-	} {
-		ev := subjects.Decode(part(header, logged(`{"step":1,"node_id":"n","state":{}}`)))
-		require.Nil(t, ev.Poison)
-		require.Equal(t, want, ev.Part)
-		require.Equal(t, header, ev.Part.String())
-	}
-}
