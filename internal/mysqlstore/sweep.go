@@ -19,7 +19,8 @@ const sweepPage = 1000
 // Sweep implements [retention.Sweeper].
 //
 // A key is only removed when no checkpoint has it any more: so it expires with or after what it guards. That cannot change between the look
-// and the removal: a key that was used is never used again while its row is there.
+// and the removal: a key that was used is never used again while its row is there. Keys that LangGraph-Go wrote do not say what they guard,
+// and stay.
 func (s *Store) Sweep(ctx context.Context, table retention.Table, age time.Duration, after string) (int64, string, error) {
 	switch table {
 	case retention.Keys:
@@ -39,7 +40,7 @@ func (s *Store) Sweep(ctx context.Context, table retention.Table, age time.Durat
 func (s *Store) sweepKeys(ctx context.Context, age time.Duration, after string) (removed int64, next string, err error) {
 	rows, err := s.readers.QueryContext(ctx, "SELECT k.key_value, c.id IS NULL FROM idempotency_keys k"+
 		" LEFT JOIN workflow_checkpoints_v2 c ON c.run_id = k.run_id AND c.step_id = k.step_id AND c.idempotency_key = k.key_value"+
-		" WHERE k.key_value > ? AND k.created_at < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY k.key_value LIMIT ?",
+		" WHERE k.key_value > ? AND k.run_id <> '' AND k.created_at < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY k.key_value LIMIT ?",
 		after, age.Microseconds(), sweepPage)
 	if err != nil {
 		return 0, "", err //nolint:wrapcheck // the caller does.
