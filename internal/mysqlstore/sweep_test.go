@@ -51,12 +51,6 @@ func texts(t *testing.T, db *sql.DB, query string) (values []string) {
 	return values
 }
 
-func exec(t *testing.T, db *sql.DB, statement string) {
-	t.Helper()
-	_, err := db.ExecContext(t.Context(), statement)
-	require.NoError(t, err)
-}
-
 func TestAKeyIsRemovedOnceItIsOldAndGuardsNothing(t *testing.T) {
 	t.Parallel()
 	s, _, look := ready(t)
