@@ -154,6 +154,8 @@ type fault struct {
 	final bool
 	// unsent is set when the log surely did not store what was published.
 	unsent bool
+	// code is the error code that the log refused a publish with, 0 for none.
+	code int
 }
 
 func (f *fault) Error() string {

@@ -125,9 +125,9 @@ func TestALateRefusalOfAnEarlierAttemptIsNoAnswerAndALateSuccessIs(t *testing.T)
 	full := &fault{kind: ErrRejected, final: true}
 
 	// Nobody is listening: the publication goes from attempt to attempt.
-	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	pub := &publication{msg: msg, runID: "run"}
+	pub := &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 	require.NoError(t, p.submit(t.Context(), pub))
 	require.Eventually(t, func() bool {
 		p.mu.Lock()
@@ -161,7 +161,7 @@ func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *test
 	require.NoError(t, p.submit(t.Context(), first))
 	require.NoError(t, p.submit(t.Context(), next))
 	batch, _ := p.collect(nil)
-	require.Equal(t, []attempt{{first, 1}}, batch)
+	require.Equal(t, []attempt{{pub: first, number: 1}}, batch)
 	p.answered(first, 1, pubAck{}, errLostConn)
 	require.Equal(t, pausing, first.phase)
 
@@ -170,16 +170,16 @@ func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *test
 	first.due = first.due.Add(-10 * time.Minute)
 	p.mu.Unlock()
 	batch, _ = p.collect(nil)
-	require.Equal(t, []attempt{{next, 1}}, batch, "the outcome is as known as it will ever be, so the run goes on")
+	require.Equal(t, []attempt{{pub: next, number: 1}}, batch, "the outcome is as known as it will ever be, so the run goes on")
 	_, err := p.wait(t.Context(), first)
 	require.ErrorIs(t, err, ErrOutcomeUnknown)
 }
 
 func newPublication(t *testing.T, e *engine) *publication {
 	t.Helper()
-	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	return &publication{msg: msg, runID: "run"}
+	return &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 }
 
 func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
@@ -189,9 +189,9 @@ func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
 	_, err := e.nc.ChanSubscribe("persistd.write.>", arrived)
 	require.NoError(t, err)
 	require.NoError(t, e.nc.Flush())
-	msg, err := e.message(wire.KindRun, "run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	pub := &publication{msg: msg, runID: "run"}
+	pub := &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 	require.NoError(t, e.publisher.submit(t.Context(), pub))
 	request := <-arrived
 

@@ -23,6 +23,8 @@ type proxy struct {
 	deaf     bool // what the server sends is thrown away
 	held     bool // what the client sends is held back
 	refusing bool // new connections are closed at once
+	counting bool // left counts down to the cut
+	left     int  // how many bytes of what the client sends still go through before the next cut
 	closed   bool
 }
 
@@ -55,10 +57,29 @@ func (p *proxy) dropAnswers(on bool)  { p.set(func() { p.deaf = on }) }
 func (p *proxy) holdRequests(on bool) { p.set(func() { p.held = on }) }
 func (p *proxy) refuse(on bool)       { p.set(func() { p.refusing = on }) }
 
+// cutAfter breaks all connections, once, when the client has sent n more bytes. The rest is lost.
+func (p *proxy) cutAfter(n int) { p.set(func() { p.counting, p.left = true, n }) }
+
+// counted is how many of n bytes that the client sent still go through; p.mu is held.
+func (p *proxy) counted(n int) int {
+	if !p.counting {
+		return n
+	}
+	through := min(n, p.left)
+	if p.left -= through; p.left == 0 {
+		p.counting = false
+	}
+	return through
+}
+
 // cut breaks all connections; what is held back is lost.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cutLocked()
+}
+
+func (p *proxy) cutLocked() {
 	for c := range p.conns {
 		_ = c.Close()
 	}
@@ -107,15 +128,22 @@ func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
 			p.changed.Wait()
 		}
 		dropped := drop != nil && drop()
-		lost := !p.alive(from)
+		lost, through := !p.alive(from), n
+		if hold != nil { // it is what the client sends
+			through = p.counted(n)
+		}
 		p.mu.Unlock()
 		if lost {
 			return
 		}
-		if !dropped && n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
+		if !dropped && through > 0 {
+			if _, err := to.Write(buf[:through]); err != nil {
 				return
 			}
+		}
+		if through < n {
+			p.cut()
+			return
 		}
 		if err != nil {
 			return
