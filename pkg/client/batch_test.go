@@ -74,13 +74,18 @@ func TestABatchThatWasNotAnsweredIsInTheLogOnce(t *testing.T) {
 	d := startPersistd(t, l)
 	d.position.Store(math.MaxUint64)
 	p := newProxy(t, l.url)
-	st := open[state](t, p.url(), client.WithAttemptTimeout(time.Second))
+	st := open[state](t, p.url(), client.WithAttemptTimeout(soon))
+	published := l.tap(t)
 
 	p.dropAnswers(true)
 	done := make(chan error, 1)
 	go func() { done <- st.SaveStepBatch(committed(t.Context()), "run", large(1, 9)) }()
-	require.Eventually(t, func() bool { return l.count(t.Context()) > 0 }, eventually, poll)
-	requireBlocked(t, done, 2*time.Second) // it is tried again, and refused for being there
+	first := requireSoon(t, published)
+	again := first
+	for again == first || msgID(again) != msgID(first) { // it is tried again, and refused for being there
+		again = requireSoon(t, published)
+	}
+	require.NotEqual(t, first.Header.Get("Nats-Batch-Id"), again.Header.Get("Nats-Batch-Id"), "as another batch")
 	p.dropAnswers(false)
 	p.cut()
 	require.NoError(t, requireSoon(t, done))

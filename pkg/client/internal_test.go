@@ -109,6 +109,14 @@ func TestAnswersOfTheLogAreToldApart(t *testing.T) {
 		{"a leader election", jetstream.APIError{Code: 503, ErrorCode: 10008}, ErrUnavailable, false, false},
 		{"a server that is overrun", jetstream.APIError{Code: 429, ErrorCode: 10167}, ErrUnavailable, false, true},
 		{"the same message in process", jetstream.APIError{Code: 409, ErrorCode: 10158}, ErrUnavailable, false, false},
+		{"a fence", jetstream.APIError{Code: 400, ErrorCode: 10071}, ErrUnavailable, false, true},
+		{"a fence that moves", jetstream.APIError{Code: 400, ErrorCode: 10164}, ErrUnavailable, false, true},
+		{"an id that is asked for and not there", jetstream.APIError{Code: 500, ErrorCode: 10111}, ErrUnavailable, false, true},
+		{"a batch that is there", jetstream.APIError{Code: 400, ErrorCode: 10201}, ErrUnavailable, false, false},
+		{"a batch with a gap", jetstream.APIError{Code: 400, ErrorCode: 10176}, ErrUnavailable, false, true},
+		{"too many batches", jetstream.APIError{Code: 429, ErrorCode: 10210}, ErrUnavailable, false, true},
+		{"a batch over the server's limit", jetstream.APIError{Code: 400, ErrorCode: 10199}, ErrTooLarge, true, true},
+		{"a stream without batches", jetstream.APIError{Code: 400, ErrorCode: 10174}, ErrRejected, true, true},
 		{"a sealed stream", jetstream.APIError{Code: 400, ErrorCode: 10109}, ErrRejected, true, true},
 	} {
 		f := ackFault(&row.answer)

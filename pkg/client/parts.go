@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 
@@ -43,9 +44,7 @@ func (w *write) body(ops []wire.Op) []byte {
 // parts splits w into messages that all fit, whatever compression saves: with less of that than today, the same write still is a batch.
 func (e *engine) parts(w *write, sizes []int, reserve nats.Header) ([]*nats.Msg, error) {
 	transaction := e.nextID()
-	for k, v := range partHeader(transaction, wire.MaxParts, wire.MaxParts, math.MaxInt) {
-		reserve[k] = v
-	}
+	maps.Copy(reserve, partHeader(transaction, wire.MaxParts, wire.MaxParts, math.MaxInt))
 	envelope, limit := len(w.body(nil)), e.partLimit(reserve)
 	var (
 		msgs  []*nats.Msg
@@ -69,9 +68,7 @@ func (e *engine) parts(w *write, sizes []int, reserve nats.Header) ([]*nats.Msg,
 		}
 	}
 	for i, msg := range msgs {
-		for k, v := range partHeader(transaction, i+1, len(msgs), 0) {
-			msg.Header[k] = v
-		}
+		maps.Copy(msg.Header, partHeader(transaction, i+1, len(msgs), 0))
 	}
 	return msgs, nil
 }

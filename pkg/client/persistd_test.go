@@ -153,13 +153,12 @@ func (p *persistd) committed(m *nats.Msg) {
 func (p *persistd) decide(events []wire.Event, q wire.CommittedRequest) *wire.Rejection {
 	newest, used := map[string]uint32{}, map[string]string{}
 	for _, ev := range events {
-		stale := ev.RunID != "" && ev.Attempt < newest[ev.RunID]
+		operators := ev.Attempt == 0 && len(ev.Ops) == 1 && ev.Ops[0].Type == wire.OpDeleteRun
+		stale := ev.RunID != "" && ev.Attempt < newest[ev.RunID] && !operators
 		if ev.Message.Sequence == q.Sequence && stale {
 			return &wire.Rejection{Code: wire.CodeAttempt, Reason: "a newer attempt has begun"}
 		}
-		if !stale && ev.RunID != "" {
-			newest[ev.RunID] = ev.Attempt
-		}
+		newest[ev.RunID] = max(newest[ev.RunID], ev.Attempt)
 		for _, key := range ev.Keys() {
 			if _, ok := used[key]; !ok && !stale {
 				used[key] = hex.EncodeToString(ev.ContentHash[:])

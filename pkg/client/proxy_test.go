@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"strings"
@@ -20,11 +21,12 @@ type proxy struct {
 	mu       sync.Mutex // guards the rest
 	changed  *sync.Cond // when a mode changed
 	conns    map[net.Conn]struct{}
-	deaf     bool // what the server sends is thrown away
-	held     bool // what the client sends is held back
-	refusing bool // new connections are closed at once
-	counting bool // left counts down to the cut
-	left     int  // how many bytes of what the client sends still go through before the next cut
+	deaf     bool   // what the server sends is thrown away
+	deafTo   string // what the server sends with this in it is
+	held     bool   // what the client sends is held back
+	refusing bool   // new connections are closed at once
+	counting bool   // left counts down to the cut
+	left     int    // how many bytes of what the client sends still go through before the next cut
 	closed   bool
 }
 
@@ -53,9 +55,10 @@ func (p *proxy) set(change func()) {
 	p.changed.Broadcast()
 }
 
-func (p *proxy) dropAnswers(on bool)  { p.set(func() { p.deaf = on }) }
-func (p *proxy) holdRequests(on bool) { p.set(func() { p.held = on }) }
-func (p *proxy) refuse(on bool)       { p.set(func() { p.refusing = on }) }
+func (p *proxy) dropAnswers(on bool)         { p.set(func() { p.deaf = on }) }
+func (p *proxy) holdRequests(on bool)        { p.set(func() { p.held = on }) }
+func (p *proxy) dropAnswersWith(text string) { p.set(func() { p.deafTo = text }) }
+func (p *proxy) refuse(on bool)              { p.set(func() { p.refusing = on }) }
 
 // cutAfter breaks all connections, once, when the client has sent n more bytes. The rest is lost.
 func (p *proxy) cutAfter(n int) { p.set(func() { p.counting, p.left = true, n }) }
@@ -102,7 +105,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.wg.Go(func() { p.pipe(up, down, func() bool { return p.held }, nil) })
-		p.wg.Go(func() { p.pipe(down, up, nil, func() bool { return p.deaf }) })
+		p.wg.Go(func() { p.pipe(down, up, nil, p.drops) })
 	}
 }
 
@@ -118,7 +121,7 @@ func (p *proxy) add(conns ...net.Conn) bool {
 	return true
 }
 
-func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
+func (p *proxy) pipe(to, from net.Conn, hold func() bool, drop func(sent []byte) bool) {
 	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -127,7 +130,7 @@ func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
 		for hold != nil && hold() && p.alive(from) {
 			p.changed.Wait()
 		}
-		dropped := drop != nil && drop()
+		dropped := drop != nil && drop(buf[:n])
 		lost, through := !p.alive(from), n
 		if hold != nil { // it is what the client sends
 			through = p.counted(n)
@@ -149,6 +152,11 @@ func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
 			return
 		}
 	}
+}
+
+// drops reports whether what the server sent is thrown away; p.mu is held.
+func (p *proxy) drops(sent []byte) bool {
+	return p.deaf || p.deafTo != "" && bytes.Contains(sent, []byte(p.deafTo))
 }
 
 // alive reports whether c was not cut; p.mu is held.
