@@ -13,16 +13,17 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// engine is the store without its type: states are bytes.
+// engine is the backend that writes behind: into the log, from where persistd brings it to MySQL; and that reads by asking persistd.
 //
-//	saveStep ──▶ publisher ──publish──▶ NATS ──answer──▶ mux ──▶ publisher
-//	loadLatest, committed, ping ──mux.request──▶ NATS ──answer──▶ mux
+//	apply, begin ──▶ publisher ──publish──▶ NATS ──answer──▶ mux ──▶ publisher
+//	latest, committed, attempt, ping ──mux.request──▶ NATS ──answer──▶ mux
 type engine struct {
 	cfg       config
 	subjects  wire.Subjects
 	nc        *nats.Conn
 	mux       *mux
 	publisher *publisher
+	fences    fences
 
 	// idPrefix is random, so that message ids of different clients, or of one before and after its restart, never meet.
 	idPrefix string
@@ -110,9 +111,4 @@ func (e *engine) close() error {
 		e.disconnect()
 	})
 	return e.closeErr
-}
-
-// begin is not there yet.
-func (e *engine) begin(context.Context, string) (uint32, error) {
-	return 0, &fault{kind: ErrBadRequest, err: errors.New("attempts are not there yet"), final: true}
 }

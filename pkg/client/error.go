@@ -9,7 +9,7 @@ import (
 // The sentinels that errors of this package match with errors.Is. An error may match several: [ErrOutcomeUnknown] and
 // context.DeadlineExceeded, for instance.
 var (
-	// ErrNotFound says that the run has no step.
+	// ErrNotFound says that there is no such run, step or checkpoint.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalidID says that a run or node id cannot be stored; the message says why. Nothing was published.
 	ErrInvalidID = errors.New("invalid id")
@@ -18,8 +18,8 @@ var (
 	// ErrInvalidState says that a state is not JSON, or is nested too deep (nothing was published), or that a loaded state does
 	// not fit the store's type.
 	ErrInvalidState = errors.New("invalid state")
-	// ErrTooLarge says that a step does not fit a message; the message names its size, the limit and what to do. As the error of a
-	// load, it is the state that does not fit the reply.
+	// ErrTooLarge says that a step, checkpoint or event does not fit a message of the log, or that a transaction has too many of them; the
+	// message names what, its size, the limit and what to do. As the error of a load, it is the state that does not fit the reply.
 	ErrTooLarge = errors.New("too large")
 	// ErrInvalidOption says that options of Open are wrong; the message names all of them.
 	ErrInvalidOption = errors.New("invalid option")
@@ -32,11 +32,13 @@ var (
 	ErrPermission = errors.New("permission denied")
 	// ErrBackpressure says that the client was full until ctx ended. Nothing was queued.
 	ErrBackpressure = errors.New("client is full")
-	// ErrOutcomeUnknown says that a publish was not answered: the step may be logged, or not. Saving it again is safe.
+	// ErrOutcomeUnknown says that a publish was not answered: the write may be logged, or not. Saving it again is safe; see "What an answer
+	// means" of the package.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrNotCommitted says that a [Committed] step is logged, and so will be committed, but was not yet when ctx ended.
+	// ErrNotCommitted says that a write that waits for its commit is logged, but was not committed yet when ctx ended. It will be; one with
+	// an idempotency key will be decided: saving it again with its key tells how, and does nothing twice.
 	ErrNotCommitted = errors.New("logged but not yet committed")
-	// ErrRejected says that a step was refused for good: by the log, or, if it was [Committed], by becoming a dead letter; the
+	// ErrRejected says that a write was refused for good: by the log, or, if it waited for its commit, by becoming a dead letter; the
 	// message has the reason.
 	ErrRejected = errors.New("rejected")
 	// ErrBadRequest says that persistd does not understand what this client asks, or does not serve its namespace.
@@ -154,6 +156,8 @@ type fault struct {
 	final bool
 	// unsent is set when the log surely did not store what was published.
 	unsent bool
+	// code is the error code that the log refused a publish with, 0 for none.
+	code int
 }
 
 func (f *fault) Error() string {

@@ -165,6 +165,12 @@ func (s *store[S]) copyRun(ctx context.Context, runID string, uptoStep int, newR
 			break
 		}
 		cp, err := raw.decodeV2(runID, &r)
+		if err == nil { // not as what encoding/json makes of it: that has no integers
+			cp.Frontier, err = decode[json.RawMessage](s.codec, Binding{KindFrontier, runID, cp.StepID}, r.Frontier)
+		}
+		if err == nil {
+			cp.RecordedIOs, err = decode[json.RawMessage](s.codec, Binding{KindRecordedIOs, runID, cp.StepID}, r.RecordedIOs)
+		}
 		if err == nil {
 			cp.RunID, cp.IdempotencyKey = newRunID, ""
 			err = b.SaveCheckpointV2(cp)
@@ -199,7 +205,7 @@ func (s *store[S]) WatchRun(ctx context.Context, runID string, from int) iter.Se
 		if err == nil {
 			err = setStep(&first, from)
 		}
-		q := wire.WatchRequest{RunID: runID, From: first.Step, WaitMS: watchWait.Milliseconds()}
+		q := wire.WatchRequest{RunID: runID, From: first.Step, WaitMS: min(watchWait, s.timeout/2).Milliseconds()}
 		for err == nil {
 			var page wire.WatchReply
 			if page, err = s.watchPage(ctx, q); err != nil {

@@ -110,45 +110,6 @@ func parse[R any](src []byte) (reply R, err error) {
 	return reply, err
 }
 
-// waitCommitted waits until the event that ack is of is in MySQL.
-func (e *engine) waitCommitted(ctx context.Context, runID string, ack pubAck) error {
-	last := errNotYet
-	for pauses := newPauses(); ; {
-		started := time.Now()
-		wait := wire.MaxCommittedWait
-		if deadline, ok := ctx.Deadline(); ok {
-			wait = max(0, min(wait, time.Until(deadline)))
-		}
-		reply, err := ask(ctx, e, wait+e.cfg.attemptTimeout, wire.VerbCommitted,
-			wire.CommittedRequest{RunID: runID, Sequence: ack.Sequence, Stream: ack.Stream, WaitMS: wait.Milliseconds()}, parse[wire.CommittedReply])
-		switch {
-		case err == nil && reply.Rejected != nil:
-			return &fault{kind: ErrRejected, err: fmt.Errorf("event %d of %s is a dead letter: %s: %s", ack.Sequence, ack.Stream, reply.Rejected.Code, reply.Rejected.Reason)}
-		case err == nil && reply.Committed:
-			return nil
-		case err == nil:
-			err = errNotYet
-		case ctx.Err() != nil:
-			err = last // it was asked to wait and did not get to answer: that says nothing
-		}
-		last = err
-		pause := pauses.NextBackOff()
-		if waited := time.Since(started); waited >= wait {
-			pause = 0
-			pauses.Reset()
-		}
-		if err := e.retry(ctx, err, pause); err != nil {
-			f := &fault{kind: ErrNotCommitted, err: err, hint: "the step is safe in the log and will be committed: see what keeps persistd, or allow more time"}
-			if errors.Is(err, errNotYet) {
-				f.err = ctx.Err()
-			}
-			return f
-		}
-	}
-}
-
-var errNotYet = errors.New("not yet")
-
 // retry pauses before a request is tried again after err. It returns an error, of err and of why, when it must not be.
 func (e *engine) retry(ctx context.Context, err error, pause time.Duration) error {
 	var f *fault
