@@ -19,4 +19,6 @@
 // Foreign writes: LangGraph-Go's own MySQLStore may go on writing to the same tables. Its upsert knows nothing of log_seq and
 // log_gen and leaves them as they are: 0 in a row that it inserts, the last event's in a row that it overwrites. So its row gives
 // way to every later event, and stands until there is one.
+//
+// [Direct] is the same tables, rules and reads without a log: what it is given it applies at once, as one more foreign writer.
 package mysqlstore

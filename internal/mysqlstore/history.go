@@ -79,26 +79,54 @@ func (r *reads) changes(ctx context.Context, runID string, from int32, after rea
 		if err != nil || len(found) == 0 {
 			return nil, err
 		}
-		all, _, err := page(ctx, len(found), func(ctx context.Context, last *readpath.Change, n int) (*sql.Rows, error) {
-			next := found
-			if last != nil {
-				next = found[1+slices.IndexFunc(found, func(at readpath.Cursor) bool { return at.Step == last.At.Step }):]
-			}
-			args := []any{runID}
-			for _, at := range next[:n] {
-				args = append(args, at.Step)
-			}
-			return r.db.QueryContext(ctx, "SELECT "+stepColumns+" FROM workflow_steps s"+byStep+"WHERE s.run_id=? AND s.step IN "+
-				string(appendMarks(nil, n))+" ORDER BY s.step", args...)
-		}, func(rows *sql.Rows) (readpath.Change, int, error) { return scanChange(rows, generation) })
+		numbers := make([]int32, len(found))
+		for i, at := range found {
+			numbers[i] = at.Step
+		}
+		saved, err := r.numbered(ctx, runID, numbers, generation)
 		if err != nil {
 			return nil, err
 		}
-		all = slices.DeleteFunc(all, func(c readpath.Change) bool { return !slices.Contains(found, c.At) })
+		var all []readpath.Change
+		for _, s := range saved {
+			if slices.Contains(found, s.at) {
+				all = append(all, readpath.Change{At: s.at, Step: s.record})
+			}
+		}
 		if len(all) > 0 {
 			return all, nil
 		}
 	}
+}
+
+// savedStep is a step with where and when it was last saved.
+type savedStep struct {
+	record wire.StepRecord
+	at     readpath.Cursor
+	saved  sql.NullTime
+}
+
+// numbered reads a page of the run's steps with these numbers, which rise. Those that are not there are left out.
+func (r *reads) numbered(ctx context.Context, runID string, numbers []int32, generation uint32) ([]savedStep, error) {
+	all, _, err := page(ctx, len(numbers), func(ctx context.Context, last *savedStep, n int) (*sql.Rows, error) {
+		next := numbers
+		if last != nil {
+			i, _ := slices.BinarySearch(numbers, last.record.Step)
+			next = numbers[i+1:]
+		}
+		next = next[:min(n, len(next))]
+		return r.db.QueryContext(ctx, "SELECT "+stepColumns+", COALESCE(s.updated_at, s.created_at) FROM workflow_steps s"+byStep+
+			"WHERE s.run_id=? AND s.step IN "+string(appendMarks(nil, len(next)))+" ORDER BY s.step", append([]any{runID}, anys(next)...)...)
+	}, func(rows *sql.Rows) (s savedStep, size int, err error) {
+		var row stepScan
+		if err := rows.Scan(append(row.columns(), &s.saved)...); err != nil {
+			return s, 0, err //nolint:wrapcheck // page does.
+		}
+		s.record = *row.record(generation)
+		s.at = readpath.Cursor{Generation: uint32(row.wrote.V), Sequence: row.sequence.V, Step: s.record.Step} //nolint:gosec // G115: an INT UNSIGNED.
+		return s, len(row.state), nil
+	})
+	return all, err
 }
 
 // rising are the places of what changed, up to where the numbers of the steps no longer rise: what can be read in the order of both.
@@ -120,14 +148,4 @@ func (r *reads) rising(ctx context.Context, runID string, from int32, after read
 		all = append(all, at)
 	}
 	return all, wrap("look for changes", rows.Err())
-}
-
-func scanChange(rows *sql.Rows, generation uint32) (c readpath.Change, size int, err error) {
-	var row stepScan
-	if err := rows.Scan(row.columns()...); err != nil {
-		return c, 0, err //nolint:wrapcheck // the caller does.
-	}
-	c.Step = *row.record(generation)
-	c.At = readpath.Cursor{Generation: uint32(row.wrote.V), Sequence: row.sequence.V, Step: c.Step.Step} //nolint:gosec // G115: an INT UNSIGNED.
-	return c, len(row.state), nil
 }

@@ -154,7 +154,7 @@ func (a *applier) insertKeys(ctx context.Context, claims map[string]*wire.Event)
 		q = appendHex(q, ev.ContentHash[:])
 		q = appendPlace(q, a.place(ev))
 		q = append(q, ',')
-		q = appendTime(q, ev.Message.Logged)
+		q = appendLogged(q, ev.Message.Logged)
 		return append(q, ')')
 	}, func(ctx context.Context, q string) error {
 		statements++

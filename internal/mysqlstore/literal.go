@@ -42,6 +42,14 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return appendDateTime(dst, t)
 }
 
+// appendLogged is appendTime of when an event was logged. One that never was has the zero time, and is of now, by the database's clock.
+func appendLogged(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "UTC_TIMESTAMP(6)"...)
+	}
+	return appendTime(dst, t)
+}
+
 // appendDateTime appends t as a literal of SQL for a DATETIME, which has the years 1 to 9999, in UTC and cut to the microsecond.
 func appendDateTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, "'2006-01-02 15:04:05.000000'")

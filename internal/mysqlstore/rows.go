@@ -155,10 +155,6 @@ func appendCheckpoint(q []byte, x row, at place) []byte {
 
 func appendCheckpointV2(q []byte, x row, at place) []byte {
 	v2 := x.op.V2
-	own := v2.Timestamp
-	if own.IsZero() {
-		own = x.event.Message.Logged
-	}
 	q = append(q, '(')
 	q = appendString(q, x.event.RunID)
 	q = append(q, ',')
@@ -174,12 +170,16 @@ func appendCheckpointV2(q []byte, x row, at place) []byte {
 	q = append(q, ',')
 	q = appendString(q, v2.Key)
 	q = append(q, ',')
-	q = appendDateTime(q, own)
+	if v2.Timestamp.IsZero() {
+		q = appendLogged(q, x.event.Message.Logged)
+	} else {
+		q = appendDateTime(q, v2.Timestamp)
+	}
 	q = appendPlace(q, at)
 	q = append(q, ',')
 	q = appendUint(q, uint64(x.event.Attempt))
 	q = append(q, ',')
-	q = appendTime(q, x.event.Message.Logged)
+	q = appendLogged(q, x.event.Message.Logged)
 	return append(q, ')')
 }
 
@@ -192,7 +192,7 @@ func appendOutbox(q []byte, x row, at place) []byte {
 	q = appendString(q, x.op.State)
 	q = appendPlace(q, at)
 	q = append(q, ',')
-	q = appendTime(q, x.event.Message.Logged)
+	q = appendLogged(q, x.event.Message.Logged)
 	return append(q, ')')
 }
 
@@ -207,7 +207,7 @@ func appendPlace(q []byte, at place) []byte {
 func appendTwice(q []byte, t time.Time) []byte {
 	from := len(q)
 	q = append(q, ',')
-	q = appendTime(q, t)
+	q = appendLogged(q, t)
 	q = append(q, q[from:]...)
 	return append(q, ')')
 }

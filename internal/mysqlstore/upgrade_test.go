@@ -19,7 +19,7 @@ func previous(t testing.TB, dsn string) {
 	look := plain(t, dsn)
 	var old bool
 	require.NoError(t, look.QueryRowContext(t.Context(), "SELECT COUNT(*)>0 FROM information_schema.tables WHERE table_schema=DATABASE()").Scan(&old))
-	p, err := open(t, dsn).provider(look)
+	p, err := open(t, dsn).schema().provider(look)
 	require.NoError(t, err)
 	_, err = p.UpTo(t.Context(), 4)
 	require.NoError(t, err)
