@@ -45,7 +45,11 @@ func (e *engine) beginNext(ctx context.Context, runID string) (uint32, pubAck, e
 }
 
 func (e *engine) askAttempt(ctx context.Context, runID string) (wire.AttemptReply, error) {
-	return ask(ctx, e, e.cfg.attemptTimeout, wire.VerbAttempt, wire.AttemptRequest{RunID: runID}, parse[wire.AttemptReply])
+	found, err := ask(ctx, e, e.cfg.attemptTimeout, wire.VerbAttempt, wire.AttemptRequest{RunID: runID}, parse[wire.AttemptReply])
+	if err == nil && found.Subject == "" { // without it nothing would be fenced
+		err = &fault{kind: ErrBadRequest, err: errors.New("persistd did not say where attempts begin"), final: true}
+	}
+	return found, err
 }
 
 // publishBeginning publishes the beginning of attempt n, if the run's last one is still at. It returns errRaced when it is not.

@@ -54,7 +54,7 @@ func (e *engine) waitCommitted(ctx context.Context, w *write, ack pubAck) error 
 
 // notCommitted is that the wait for w's commit ended with err.
 func notCommitted(ctx context.Context, w *write, err error) *fault {
-	f := &fault{kind: ErrNotCommitted, err: err, hint: "the step is safe in the log and will be committed: see what keeps persistd, or allow more time"}
+	f := &fault{kind: ErrNotCommitted, err: err, hint: "it is safe in the log and will be committed: see what keeps persistd, or allow more time"}
 	if errors.Is(err, errNotYet) {
 		f.err = ctx.Err()
 	}
