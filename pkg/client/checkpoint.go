@@ -71,10 +71,10 @@ func (s *store[S]) decodeV2(runID string, r *wire.V2Record) (cp CheckpointV2[S],
 	if cp.State, err = decode[S](s.codec, Binding{KindCheckpointV2, runID, cp.StepID}, r.State); err != nil {
 		return CheckpointV2[S]{}, err
 	}
-	if cp.Frontier, err = decode[any](s.codec, Binding{KindFrontier, runID, cp.StepID}, r.Frontier); err != nil {
+	if cp.Frontier, err = decodeAny(s.codec, Binding{KindFrontier, runID, cp.StepID}, r.Frontier); err != nil {
 		return CheckpointV2[S]{}, err
 	}
-	if cp.RecordedIOs, err = decode[any](s.codec, Binding{KindRecordedIOs, runID, cp.StepID}, r.RecordedIOs); err != nil {
+	if cp.RecordedIOs, err = decodeAny(s.codec, Binding{KindRecordedIOs, runID, cp.StepID}, r.RecordedIOs); err != nil {
 		return CheckpointV2[S]{}, err
 	}
 	return cp, nil

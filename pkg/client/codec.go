@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // The kinds of what a [Codec] encodes.
@@ -26,7 +28,7 @@ type Binding struct {
 }
 
 // Codec turns states, frontiers and recorded I/O into what is stored and back; set it with [WithCodec]. What is stored is valid JSON, for
-// the columns are. Its methods may be called concurrently. They must also take json.RawMessage, which is what [Store.CopyRun] copies by.
+// the columns are. Its methods may be called concurrently. They must also take json.RawMessage, by which frontiers and recorded I/O are loaded and [Store.CopyRun] copies.
 type Codec interface {
 	// Encode returns v as one JSON value. An error is an [ErrInvalidState] of the call.
 	Encode(b Binding, v any) ([]byte, error)
@@ -59,4 +61,44 @@ func (JSON) Encode(_ Binding, v any) ([]byte, error) {
 // Decode implements [Codec].
 func (JSON) Decode(_ Binding, data []byte, v any) error {
 	return json.Unmarshal(data, v) //nolint:wrapcheck // the store says what was decoded.
+}
+
+// decodeAny decodes a value of no given type. LangGraph-Go's frontiers have 64-bit order keys: an integer that float64 would round stays as it is.
+func decodeAny(codec Codec, b Binding, data []byte) (any, error) {
+	raw, err := decode[json.RawMessage](codec, b, data)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, &fault{kind: ErrInvalidState, err: fmt.Errorf("unmarshal %s %d: %w", b.Kind, b.Step, err)}
+	}
+	return withFloats(v), nil
+}
+
+// maxExact is up to where float64 has all integers.
+const maxExact = 1 << 53
+
+// withFloats makes numbers float64 where that is what they are.
+func withFloats(v any) any {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			v[i] = withFloats(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = withFloats(v[k])
+		}
+	case json.Number:
+		if i, err := v.Int64(); err == nil && -maxExact <= i && i <= maxExact {
+			return float64(i)
+		}
+		if f, err := v.Float64(); err == nil && strings.ContainsAny(v.String(), ".eE") {
+			return f
+		}
+	}
+	return v
 }

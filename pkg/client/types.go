@@ -21,7 +21,8 @@ type CheckpointV2[S any] struct {
 	// RunID and StepID are its key. The same key again replaces it.
 	RunID  string
 	StepID int
-	// State, Frontier and RecordedIOs are encoded by the store's codec. Frontier and RecordedIOs load as what encoding/json makes of any JSON.
+	// State, Frontier and RecordedIOs are encoded by the store's codec. Frontier and RecordedIOs load as what encoding/json makes of any JSON,
+	// but for integers beyond ±2^53: as float64 they would be others, so they are json.Number.
 	State       S
 	Frontier    any
 	RecordedIOs any
