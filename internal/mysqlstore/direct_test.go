@@ -35,10 +35,6 @@ func of(run string, ops ...wire.Op) *wire.Event {
 	return ev
 }
 
-func stepOp(step int32, state string) wire.Op {
-	return wire.Op{Type: wire.OpStep, Step: step, NodeID: "node", State: []byte(state)}
-}
-
 func keyOp(step int32, key, state string) wire.Op {
 	return wire.Op{Type: wire.OpCheckpointV2, Step: step, State: []byte(state), V2: &wire.V2{Frontier: []byte("null"), RecordedIOs: []byte("null"), Key: key}}
 }
