@@ -61,13 +61,13 @@ func (c *readCases) note(tail []seen, row *wire.StepRecord, position uint64) {
 }
 
 type countedTail struct {
-	tail readpath.Tail
-	c    *readCases
+	logTail
+	c *readCases
 }
 
 func (s countedTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
 	var tail []seen
-	err := s.tail.Tail(ctx, p, namespace, kind, id, after, func(ev *wire.Event) {
+	err := s.logTail.Tail(ctx, p, namespace, kind, id, after, func(ev *wire.Event) {
 		for i := range ev.Ops {
 			tail = append(tail, seen{ev.Message.Sequence, ev.Ops[i].Step})
 		}
@@ -89,8 +89,4 @@ func (s countedRows) Latest(ctx context.Context, p int, runID string) (*wire.Ste
 		s.c.note(writes, row, position)
 	}
 	return row, begun, position, err
-}
-
-func (s countedTail) Last(ctx context.Context, p int, namespace, kind, id string) (uint64, error) {
-	return s.tail.Last(ctx, p, namespace, kind, id)
 }

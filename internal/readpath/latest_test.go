@@ -132,7 +132,7 @@ func TestReadThatFailsSaysWhere(t *testing.T) {
 			}
 			if !errors.Is(row.is, away) {
 				require.Empty(t, d.calls, "nobody was asked")
-				_, again := r.Committed(t.Context(), row.namespace, row.run, 1)
+				_, again := r.Committed(t.Context(), row.namespace, readpath.Write{ID: row.run, Sequence: 1})
 				require.Equal(t, err, again)
 			}
 		})

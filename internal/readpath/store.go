@@ -76,4 +76,8 @@ type Tail interface {
 	// Last is the sequence of the key's last event, 0 when the log holds none: every event of it that was acknowledged before the call is at
 	// or below it, or was trimmed, and so is committed. It is answered by the stream's leader.
 	Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error)
+	// LastAttempt reads the last message that begins an attempt of the run: its sequence, and which attempt, 0 when it is poison; both are
+	// 0 when the log holds none. Every beginning that was acknowledged before the call is at or below sequence, or was trimmed, and so
+	// is committed. It is answered by the stream's leader.
+	LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error)
 }

@@ -163,7 +163,7 @@ func (s *Service) committed(held context.Context, r micro.Request) error {
 	notYet := errors.New("not committed yet")
 	ctx, cancel := context.WithTimeoutCause(held, max(limit, time.Millisecond), notYet)
 	defer cancel()
-	rejected, err := s.reader.Committed(ctx, s.cfg.Subjects.ReadNamespace(r.Subject()), q.RunID, q.Sequence)
+	rejected, err := s.reader.Committed(ctx, s.cfg.Subjects.ReadNamespace(r.Subject()), readpath.Write{ID: q.RunID, Sequence: q.Sequence})
 	var reply wire.CommittedReply
 	switch {
 	case err == nil && rejected != nil:

@@ -84,6 +84,10 @@ func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wi
 
 func (*data) Last(context.Context, int, string, string, string) (uint64, error) { return 0, nil }
 
+func (*data) LastAttempt(context.Context, int, string, string) (uint32, uint64, error) {
+	return 0, 0, nil
+}
+
 func (d *data) DeadLetter(context.Context, int, uint64) (wire.Poison, bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
