@@ -37,6 +37,8 @@ type data struct {
 	position uint64
 	err      error
 	letter   *wire.Poison
+	last     uint64 // of the run in the log
+	history  history
 	hold     chan struct{} // when set, reads wait until it is closed, or their ctx ends
 	entered  chan struct{} // told of each read
 	deadline []time.Duration
@@ -73,19 +75,26 @@ func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
 	return pos, err
 }
 
-func (d *data) Checkpoint(ctx context.Context, _ int, _ string) (*wire.CheckpointRecord, uint64, error) {
+func (d *data) Checkpoint(ctx context.Context, _ int, id string) (*wire.CheckpointRecord, uint64, error) {
 	_, pos, err := d.read(ctx)
-	return nil, pos, err
+	if id == "missing" {
+		return nil, pos, err
+	}
+	return &wire.CheckpointRecord{Step: 3, Sequence: 8, SavedAt: created, State: []byte(`{"a": 1}`)}, pos, err
 }
 
 func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) error {
 	return nil
 }
 
-func (*data) Last(context.Context, int, string, string, string) (uint64, error) { return 0, nil }
+func (d *data) Last(context.Context, int, string, string, string) (uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last, d.err
+}
 
 func (*data) LastAttempt(context.Context, int, string, string) (uint32, uint64, error) {
-	return 0, 0, nil
+	return 4, 9, nil
 }
 
 func (d *data) DeadLetter(context.Context, int, uint64) (wire.Poison, bool, error) {
@@ -124,7 +133,8 @@ func newReplica(t *testing.T, url string, change ...func(*service.Config, *readp
 	t.Helper()
 	r := &replica{data: &data{}, tracker: position.NewTracker(partitions), nc: connect(t, url), reg: prometheus.NewPedanticRegistry()}
 	reader := &readpath.Reader{
-		Rows: r.data, Tail: r.data, Letters: r.data, Positions: r.tracker, Partitions: partitions, Namespace: "default", Recheck: time.Minute,
+		Rows: r.data, History: r.data, Outbox: r.data, Tail: r.data, Letters: r.data,
+		Positions: r.tracker, Partitions: partitions, Namespace: "default", Recheck: time.Minute,
 	}
 	cfg := service.Config{Subjects: wire.Subjects{Prefix: "persistd"}, Version: "1.2.3", Stream: "PERSISTD", Created: created}
 	for _, f := range change {
