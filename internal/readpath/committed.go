@@ -38,7 +38,7 @@ func (r *Reader) Committed(ctx context.Context, namespace string, w Write) (*wir
 	}
 	used, err := r.History.Keys(ctx, w.Keys)
 	if err != nil {
-		return nil, fmt.Errorf("read idempotency keys: %w", err)
+		return nil, err
 	}
 	return w.verdict(used), nil
 }

@@ -19,8 +19,7 @@ func (r *Reader) Steps(ctx context.Context, namespace string, q wire.StepsReques
 	if err := r.barrier(ctx, wire.Partition(namespace, q.RunID, r.Partitions), namespace, q.RunID); err != nil {
 		return wire.StepsReply{}, err
 	}
-	page, err := r.History.Steps(ctx, q)
-	return page, wrap("read steps", err)
+	return r.History.Steps(ctx, q)
 }
 
 // CheckpointV2 returns one V2 checkpoint of a run, nil when there is none. They are acknowledged when they are committed, so MySQL has
@@ -32,8 +31,7 @@ func (r *Reader) CheckpointV2(ctx context.Context, namespace string, q wire.V2Re
 	if err := wire.CheckLabel(q.Label); err != nil {
 		return nil, err
 	}
-	found, err := r.History.CheckpointV2(ctx, q)
-	return found, wrap("read checkpoint", err)
+	return r.History.CheckpointV2(ctx, q)
 }
 
 // CheckpointsV2 returns a page of a run's V2 checkpoints; see CheckpointV2.
@@ -41,8 +39,7 @@ func (r *Reader) CheckpointsV2(ctx context.Context, namespace string, q wire.V2L
 	if err := r.check(namespace, q.RunID); err != nil {
 		return wire.V2ListReply{}, err
 	}
-	page, err := r.History.CheckpointsV2(ctx, q)
-	return page, wrap("read checkpoints", err)
+	return r.History.CheckpointsV2(ctx, q)
 }
 
 // Runs returns a page of the runs that are in MySQL.
@@ -53,8 +50,7 @@ func (r *Reader) Runs(ctx context.Context, namespace string, q wire.RunsRequest)
 	if q.Limit == 0 || q.Limit > maxRuns {
 		q.Limit = maxRuns
 	}
-	page, err := r.History.Runs(ctx, q)
-	return page, wrap("read runs", err)
+	return r.History.Runs(ctx, q)
 }
 
 // CheckIdempotency reports whether an idempotency key was used by an event that is committed. The empty one, which is none, never was.
@@ -66,7 +62,7 @@ func (r *Reader) CheckIdempotency(ctx context.Context, namespace, key string) (b
 		return false, err
 	}
 	used, err := r.History.Keys(ctx, []string{key})
-	return len(used) > 0, wrap("read idempotency key", err)
+	return len(used) > 0, err
 }
 
 // Attempt returns the run's newest attempt that has begun, 0 when none has, and the sequence of the last message in the log with which
@@ -92,15 +88,7 @@ func (r *Reader) Attempt(ctx context.Context, namespace, runID string) (attempt 
 	}
 	begun, err := r.History.Attempt(ctx, runID)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read attempt: %w", err)
+		return 0, 0, err
 	}
 	return max(logged, begun), sequence, nil
-}
-
-// wrap is err with what was done, nil for nil.
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

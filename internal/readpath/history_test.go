@@ -155,8 +155,6 @@ func TestAttemptIsTheNewestOfTheLogAndMySQL(t *testing.T) {
 	away := errors.New("away")
 	_, _, err := (&data{tailErr: away}).reader(0).Attempt(t.Context(), "default", run)
 	require.EqualError(t, err, "read attempt from the log: away")
-	_, _, err = (&data{historyErr: away}).reader(0).Attempt(t.Context(), "default", run)
-	require.EqualError(t, err, "read attempt: away")
 }
 
 func TestReadOfWhatCannotBeAsksNobody(t *testing.T) {
@@ -194,20 +192,19 @@ func TestReadOfWhatCannotBeAsksNobody(t *testing.T) {
 	require.Empty(t, d.calls)
 }
 
-func TestHistoryThatCannotBeReadSaysWhat(t *testing.T) {
+func TestErrorsOfMySQLArePassedOn(t *testing.T) {
 	t.Parallel()
-	d := &data{historyErr: errors.New("away")}
-	r, ctx := d.reader(0), t.Context()
-	_, err := r.CheckpointV2(ctx, "default", wire.V2Request{RunID: run})
-	require.EqualError(t, err, "read checkpoint: away")
-	_, err = r.CheckpointsV2(ctx, "default", wire.V2ListRequest{RunID: run})
-	require.EqualError(t, err, "read checkpoints: away")
-	_, err = r.Runs(ctx, "default", wire.RunsRequest{})
-	require.EqualError(t, err, "read runs: away")
-	_, err = r.CheckIdempotency(ctx, "default", "k")
-	require.EqualError(t, err, "read idempotency key: away")
-	_, err = r.Claim(ctx, "default", wire.EventsRequest{})
-	require.EqualError(t, err, "claim events: away")
-	_, err = r.MarkEmitted(ctx, "default", []string{"x"})
-	require.EqualError(t, err, "mark events: away")
+	away := errors.New("read it: away")
+	r, ctx := (&data{historyErr: away}).reader(0), t.Context()
+	for name, read := range map[string]func() error{
+		"v2":      func() error { _, err := r.CheckpointV2(ctx, "default", wire.V2Request{RunID: run}); return err },
+		"v2s":     func() error { _, err := r.CheckpointsV2(ctx, "default", wire.V2ListRequest{RunID: run}); return err },
+		"runs":    func() error { _, err := r.Runs(ctx, "default", wire.RunsRequest{}); return err },
+		"key":     func() error { _, err := r.CheckIdempotency(ctx, "default", "k"); return err },
+		"attempt": func() error { _, _, err := r.Attempt(ctx, "default", run); return err },
+		"events":  func() error { _, err := r.Claim(ctx, "default", wire.EventsRequest{}); return err },
+		"emitted": func() error { _, err := r.MarkEmitted(ctx, "default", []string{"x"}); return err },
+	} {
+		require.Equal(t, away, read(), name)
+	}
 }

@@ -11,8 +11,7 @@ func (r *Reader) Claim(ctx context.Context, namespace string, q wire.EventsReque
 	if err := r.checkNamespace(namespace); err != nil {
 		return nil, err
 	}
-	events, err := r.Outbox.Claim(ctx, q)
-	return events, wrap("claim events", err)
+	return r.Outbox.Claim(ctx, q)
 }
 
 // MarkEmitted marks outbox events as emitted and returns how many were not yet. Ids that do not exist are passed over.
@@ -30,6 +29,5 @@ func (r *Reader) MarkEmitted(ctx context.Context, namespace string, ids []string
 	if len(known) == 0 {
 		return 0, nil
 	}
-	marked, err := r.Outbox.MarkEmitted(ctx, known)
-	return marked, wrap("mark events", err)
+	return r.Outbox.MarkEmitted(ctx, known)
 }

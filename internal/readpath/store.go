@@ -18,7 +18,8 @@ type Rows interface {
 	Position(ctx context.Context, partition int) (uint64, error)
 }
 
-// History reads what is in MySQL. Its methods may be called concurrently and block until answered or ctx ends. A page ends where its
+// History reads what is in MySQL. Its methods may be called concurrently and block until answered or ctx ends; their errors say what was
+// read. A page ends where its
 // limit is reached or its records have pageBytes, after one record at the earliest.
 type History interface {
 	// Steps reads a page of the run's steps from q.From on, by number.
@@ -38,7 +39,8 @@ type History interface {
 	Keys(ctx context.Context, keys []string) ([]Key, error)
 }
 
-// Outbox is the committed outbox events.
+// Outbox is the committed outbox events. Its methods may be called concurrently and block until answered or ctx ends; their errors say what
+// was done.
 type Outbox interface {
 	// Claim leases pending events; see [wire.EventsRequest].
 	Claim(ctx context.Context, q wire.EventsRequest) ([]wire.OutboxRecord, error)

@@ -94,7 +94,7 @@ func (w *watch) look(ctx context.Context) ([]Change, error) {
 	if !w.looked || last > w.seen {
 		changes, err := w.r.History.Changes(ctx, w.runID, w.from, w.after)
 		if err != nil || len(changes) > 0 {
-			return changes, wrap("read changes", err)
+			return changes, err
 		}
 		w.looked = true
 		if last > bound {

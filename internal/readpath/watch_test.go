@@ -159,7 +159,7 @@ func TestWatchSaysWhatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("away")
 		for want, d := range map[string]*data{
-			"read end of the log: away": {tailErr: away}, "read changes: away": {historyErr: away}, "read position: away": {positionErr: away},
+			"read end of the log: away": {tailErr: away}, "away": {historyErr: away}, "read position: away": {positionErr: away},
 		} {
 			require.EqualError(t, (<-watch(t.Context(), d.reader(8), readpath.Cursor{}, time.Minute)).err, want)
 		}

@@ -51,7 +51,7 @@ func TestWatchThatTakesTooLongToReadSaysSo(t *testing.T) {
 	t.Parallel()
 	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.ReadTimeout = 50 * time.Millisecond })
 	r.data.set(func(d *data) { d.hold = make(chan struct{}) })
-	require.Equal(t, "watch: read changes: read timed out after 50ms", refused(t, ask(t, nc, wire.VerbWatch, `{"run_id":"run/1","wait_ms":20}`), wire.StatusUnavailable))
+	require.Equal(t, "watch: read timed out after 50ms", refused(t, ask(t, nc, wire.VerbWatch, `{"run_id":"run/1","wait_ms":20}`), wire.StatusUnavailable))
 }
 
 // While MySQL is behind, who reads steps waits for it. The reads that need not wait are answered.
