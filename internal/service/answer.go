@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
@@ -98,7 +99,7 @@ func (s *Service) fail(r micro.Request, err error) {
 	default:
 		s.log.Warn("read failed", zap.String("subject", r.Subject()), zap.Error(err))
 	}
-	if err := r.Error(status, err.Error(), nil); err != nil {
+	if err := s.send(r, nil, nats.Header{wire.HeaderErrorCode: {status}, wire.HeaderError: {err.Error()}}); err != nil {
 		s.log.Debug("reply was not sent", zap.String("subject", r.Subject()), zap.Error(err))
 	}
 }

@@ -24,12 +24,12 @@ func noise(t *testing.T, size int) []byte {
 	return []byte(`"` + hex.EncodeToString(b) + `"`)
 }
 
-// read asks for a page, compressed, as a client does.
-func read(t *testing.T, nc *nats.Conn, verb string, q, reply any) {
+// read asks for a page.
+func read(t *testing.T, nc *nats.Conn, verb string, q, reply any, header ...string) {
 	t.Helper()
 	body, err := json.Marshal(q)
 	require.NoError(t, err)
-	m := ask(t, nc, verb, string(body), wire.HeaderAccept, "zstd")
+	m := ask(t, nc, verb, string(body), header...)
 	require.Empty(t, m.Header.Get(wire.HeaderErrorCode), m.Header.Get(wire.HeaderError))
 	if m.Header.Get(wire.HeaderEncoding) == "zstd" {
 		m.Data, err = wire.Decompress(m.Data)
@@ -46,7 +46,7 @@ func TestPageThatExceedsMaxPayloadIsCut(t *testing.T) {
 	var want []int32
 	r.data.set(func(d *data) {
 		for i := range int32(n) {
-			state := noise(t, 500<<10) // three of them fit a message, and no four
+			state := []byte(`"` + strings.Repeat("x", 300<<10) + `"`) // three of them fit a message, and no four
 			want = append(want, i)
 			d.history.steps = append(d.history.steps, wire.StepRecord{Step: i, Sequence: uint64(i) + 1, State: state})
 			d.history.v2 = append(d.history.v2, wire.V2Record{StepID: i, State: state, Frontier: []byte("null"), RecordedIOs: []byte("null")})
@@ -67,6 +67,10 @@ func TestPageThatExceedsMaxPayloadIsCut(t *testing.T) {
 		}
 		require.Equal(t, want, got)
 		require.Less(t, requests, n)
+
+		var page wire.StepsReply
+		read(t, nc, wire.VerbSteps, wire.StepsRequest{RunID: run}, &page, wire.HeaderAccept, "zstd")
+		require.Len(t, page.Steps, n, "compressed, it fits")
 	})
 	t.Run("V2 checkpoints", func(t *testing.T) {
 		t.Parallel()
@@ -155,15 +159,15 @@ func TestRecordThatExceedsMaxPayloadAloneIsAnError(t *testing.T) {
 	t.Parallel()
 	r, nc := serve(t)
 	r.data.set(func(d *data) {
-		d.history.steps = []wire.StepRecord{{Step: 1, Sequence: 1, State: []byte(`1`)}, {Step: 2, Sequence: 2, State: noise(t, 3<<20)}, {Step: 3, Sequence: 3, State: []byte(`3`)}}
+		d.history.steps = []wire.StepRecord{{Step: 1, Sequence: 1, State: []byte(`1`)}, {Step: 2, Sequence: 2, State: noise(t, 5<<19)}, {Step: 3, Sequence: 3, State: []byte(`3`)}}
 	})
 	var page wire.StepsReply
-	read(t, nc, wire.VerbSteps, wire.StepsRequest{RunID: run}, &page)
+	read(t, nc, wire.VerbSteps, wire.StepsRequest{RunID: run}, &page, wire.HeaderAccept, "zstd")
 	require.Len(t, page.Steps, 1)
 	require.EqualValues(t, 2, *page.Next)
 	for verb, q := range map[string]string{wire.VerbSteps: `{"run_id":"run/1","from":2}`, wire.VerbWatch: `{"run_id":"run/1","from":2}`} {
 		require.Contains(t, refused(t, ask(t, nc, verb, q, wire.HeaderAccept, "zstd"), wire.StatusTooLarge), "raise max_payload", verb)
 	}
-	read(t, nc, wire.VerbSteps, wire.StepsRequest{RunID: run, From: 3}, &page)
+	read(t, nc, wire.VerbSteps, wire.StepsRequest{RunID: run, From: 3}, &page, wire.HeaderAccept, "zstd")
 	require.Len(t, page.Steps, 1)
 }

@@ -74,16 +74,25 @@ func (s *Service) reply(r micro.Request, a reply) error {
 
 // respond sends body, compressed when that is worth it and the caller takes it.
 func (s *Service) respond(r micro.Request, body []byte) error {
-	var opts []micro.RespondOpt
+	var header nats.Header
 	if len(body) > compressAbove && strings.Contains(nats.Header(r.Headers()).Get(wire.HeaderAccept), wire.EncodingZstd) {
 		body = wire.Compress(body)
-		opts = append(opts, micro.WithHeaders(micro.Headers{wire.HeaderEncoding: []string{wire.EncodingZstd}}))
+		header = nats.Header{wire.HeaderEncoding: {wire.EncodingZstd}}
 	}
 	// A reply above the limit would cost the connection, and with it everybody's requests.
 	if limit := s.nc.MaxPayload(); limit > 0 && int64(len(body))+1024 > limit {
 		return &fault{wire.StatusTooLarge, fmt.Errorf("reply has %d bytes, more than the server's max_payload of %d takes: raise max_payload, or accept zstd", len(body), limit)}
 	}
-	if err := r.Respond(body, opts...); err != nil {
+	return s.send(r, body, header)
+}
+
+// send replies to r. The request's own methods may be called only before its handler returns, which looks at what they noted then; here
+// the handler has returned.
+func (s *Service) send(r micro.Request, body []byte, header nats.Header) error {
+	if r.Reply() == "" {
+		return nats.ErrMsgNoReply
+	}
+	if err := s.nc.PublishMsg(&nats.Msg{Subject: r.Reply(), Header: header, Data: body}); err != nil {
 		return fmt.Errorf("send reply: %w", err)
 	}
 	return nil

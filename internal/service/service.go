@@ -82,6 +82,9 @@ func New(cfg Config, nc *nats.Conn, reader *readpath.Reader, tracker *position.T
 	}
 }
 
+// startWait bounds how long the server may take to know of the subscriptions.
+const startWait = 10 * time.Second
+
 // Start begins to answer. When it returns nil, the server knows of the subscriptions. A service lives once: a second Start, or one
 // after Stop, is an error.
 func (s *Service) Start(ctx context.Context) error {
@@ -125,7 +128,7 @@ func (s *Service) start(ctx context.Context) error {
 	if err := s.listen(life, held, svc); err != nil {
 		return err
 	}
-	flush, done := context.WithTimeout(ctx, s.cfg.ReadTimeout)
+	flush, done := context.WithTimeout(ctx, startWait)
 	defer done()
 	if err := s.nc.FlushWithContext(flush); err != nil {
 		return fmt.Errorf("flush subscriptions: %w", err)
