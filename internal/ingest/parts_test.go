@@ -1,8 +1,8 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
@@ -19,98 +18,6 @@ import (
 	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/internal/wire"
 )
-
-// part is part no of n of a transaction of run, with one step of that number.
-func part(run, transaction string, no, n int) *nats.Msg {
-	m := nats.NewMsg(subjects.Write(wire.DefaultNamespace, wire.KindRun, run))
-	m.Data = fmt.Appendf(nil, `{"step":%d,"node_id":"n","state":{"of":%d}}`, no, n)
-	if n > 0 {
-		m.Header.Set(wire.HeaderPart, wire.Part{Transaction: transaction, No: no, Of: n}.String())
-	}
-	return m
-}
-
-// parts are all parts of a transaction.
-func parts(run, transaction string, n int) (all []*nats.Msg) {
-	for no := 1; no <= n; no++ {
-		all = append(all, part(run, transaction, no, n))
-	}
-	return all
-}
-
-// batch publishes messages as one atomic batch (ADR-50), and returns the sequence of the last.
-func batch(t *testing.T, js jetstream.JetStream, messages []*nats.Msg) uint64 {
-	t.Helper()
-	id := nats.NewInbox()
-	for i, m := range messages {
-		m.Header.Set("Nats-Batch-Id", id)
-		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
-		if i < len(messages)-1 {
-			require.NoError(t, js.Conn().PublishMsg(m))
-		}
-	}
-	last := messages[len(messages)-1]
-	last.Header.Set("Nats-Batch-Commit", "1")
-	return logged(t, js, last)
-}
-
-// logged publishes one message and returns its sequence.
-func logged(t *testing.T, js jetstream.JetStream, m *nats.Msg) uint64 {
-	t.Helper()
-	reply, err := js.Conn().RequestMsgWithContext(within(t), m)
-	require.NoError(t, err)
-	var ack struct {
-		Error *jetstream.APIError
-		Seq   uint64
-	}
-	require.NoError(t, json.Unmarshal(reply.Data, &ack), "%s", reply.Data)
-	require.Nil(t, ack.Error)
-	return ack.Seq
-}
-
-// messages are the sequences of what the event is made of.
-func messages(ev wire.Event) (seqs []uint64) {
-	if ev.Parts == nil {
-		return []uint64{ev.Message.Sequence}
-	}
-	for _, m := range ev.Parts {
-		seqs = append(seqs, m.Sequence)
-	}
-	return seqs
-}
-
-// read reads partition 0 until n events were delivered.
-func read(t *testing.T, r *Reader, after uint64, n int, pending func(int64)) (events []wire.Event) {
-	t.Helper()
-	err := r.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error {
-		if events = append(events, ev); len(events) == n {
-			return errEnough
-		}
-		return nil
-	}, pending)
-	require.ErrorIs(t, err, errEnough)
-	return events
-}
-
-// receive takes the next of what must come.
-func receive[T any](t *testing.T, from <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-from:
-	case <-within(t).Done():
-		t.Fatal("nothing comes")
-	}
-	return v
-}
-
-// runIn is a run whose events are in partition p.
-func runIn(p, partitions int) string {
-	for i := 0; ; i++ {
-		if run := "run-" + strconv.Itoa(i); wire.Partition(wire.DefaultNamespace, run, partitions) == p {
-			return run
-		}
-	}
-}
 
 func TestI5ATransactionInPartsIsOneEvent(t *testing.T) {
 	t.Parallel()
@@ -153,14 +60,34 @@ func TestI5ATransactionInPartsIsOneEvent(t *testing.T) {
 			}
 			require.Equal(t, append(want, 1), pending)
 			require.Equal(t, 4.0, testutil.ToFloat64(w.reader.metrics.events.WithLabelValues("0")))
-			bytes := len(events[0].Message.Body) + len(events[1].Message.Body) + len(events[3].Message.Body)
+			size := len(events[0].Message.Body) + len(events[1].Message.Body) + len(events[3].Message.Body)
 			for _, m := range joined.Parts {
-				bytes += len(m.Body)
+				size += len(m.Body)
 			}
-			require.Equal(t, float64(bytes), testutil.ToFloat64(w.reader.metrics.bytes.WithLabelValues("0")))
+			require.Equal(t, float64(size), testutil.ToFloat64(w.reader.metrics.bytes.WithLabelValues("0")))
 
 			require.Equal(t, []uint64{n + 3}, collect(t, w.reader, joined.Message.Sequence, n+3), "a position after it is after all of it")
 		})
+	}
+}
+
+// Nearly the largest there may be: many pulls' bytes, in one atomic batch.
+func TestI5ATransactionIsLargerThanTheReadAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	all := parts("run-001", "tx", 62)
+	state := append(append([]byte(`"`), bytes.Repeat([]byte("x"), 1<<20-16<<10)...), '"')
+	for i, m := range all {
+		m.Data = fmt.Appendf(nil, `{"step":%d,"node_id":"n","state":%s}`, i+1, state)
+	}
+	last := batch(t, w.js, all)
+	publish(t, w.js, 1, 1, 0)
+	events := read(t, w.reader, 0, 2, nil)
+	require.Equal(t, from(1, last), messages(events[0]))
+	require.Nil(t, events[0].Poison)
+	require.Greater(t, events[0].Size, 60<<20)
+	for _, op := range events[0].Ops {
+		require.True(t, bytes.Equal(state, op.State))
 	}
 }
 
