@@ -40,43 +40,40 @@ func (a *applier) deleteRuns(ctx context.Context, runs runStates, events []wire.
 	return nil
 }
 
-// deletion deletes a table's rows of runs.
+// deletion deletes a table's rows of runs; t is the table with the runs in its statement.
 type deletion struct {
 	statement
-	// of is the table's name in the statement, with a point, or "".
-	of string
 	// keys says that the rows are idempotency keys: those of the deleting event itself stay.
 	keys bool
 }
 
 // deletions are in the order in which an applier takes its locks. Keys of LangGraph-Go say no run: the run's checkpoints tell which they
 // are. Emitted events go; those that are not are promises.
+//
+// Rows are looked up in a key, however few there are: a commit that read a whole table would wait for the locks of others' runs. DELETE
+// takes such a hint only in its form for several tables.
 var deletions = []deletion{
-	{
-		statement: deletionOf("idempotency keys of LangGraph-Go", "DELETE k FROM workflow_checkpoints_v2 c STRAIGHT_JOIN idempotency_keys k"+
-			" ON k.key_value=c.idempotency_key WHERE k.run_id='' AND c.idempotency_key<>'' AND ("),
-		of: "c.",
-	},
-	{statement: deletionOf("idempotency keys", "DELETE FROM idempotency_keys WHERE ("), keys: true},
-	{statement: deletionOf("steps", "DELETE FROM workflow_steps WHERE (")},
-	{statement: deletionOf("V2 checkpoints", "DELETE FROM workflow_checkpoints_v2 WHERE (")},
-	{statement: deletionOf("outbox events", "DELETE FROM events_outbox WHERE emitted_at IS NOT NULL AND (")},
+	{statement: deletionOf("idempotency keys of LangGraph-Go", "DELETE k FROM workflow_checkpoints_v2 t FORCE INDEX (unique_run_step)"+
+		" STRAIGHT_JOIN idempotency_keys k FORCE INDEX (PRIMARY) ON k.key_value=t.idempotency_key"+
+		" WHERE k.run_id='' AND t.idempotency_key<>'' AND (")},
+	{statement: deletionOf("idempotency keys", "DELETE t FROM idempotency_keys t FORCE INDEX (idx_run) WHERE ("), keys: true},
+	{statement: deletionOf("steps", "DELETE t FROM workflow_steps t FORCE INDEX (unique_run_step) WHERE (")},
+	{statement: deletionOf("V2 checkpoints", "DELETE t FROM workflow_checkpoints_v2 t FORCE INDEX (unique_run_step) WHERE (")},
+	{statement: deletionOf("outbox events", "DELETE t FROM events_outbox t FORCE INDEX (idx_run_id) WHERE t.emitted_at IS NOT NULL AND (")},
 }
 
-// deletionOf bounds the runs of a statement: for too many at once the optimizer would rather read the whole table.
+// deletionOf bounds the runs of a statement, for each of which the server plans a range of the key.
 func deletionOf(what, head string) statement {
 	return statement{verb: "delete", what: "runs' " + what, head: head, sep: " OR ", tail: ")", most: 100}
 }
 
 // appendDeletion appends the condition for d's rows that ev deletes.
 func (a *applier) appendDeletion(q []byte, ev *wire.Event, d *deletion) []byte {
-	q = append(q, d.of...)
-	q = append(q, "run_id="...)
+	q = append(q, "t.run_id="...)
 	q = appendString(q, ev.RunID)
 	switch {
 	case a.guarded():
-		q = append(q, " AND ("+d.of+"log_gen,"+d.of+"log_seq)"...)
-		q = append(q, '<')
+		q = append(q, " AND (t.log_gen,t.log_seq)<"...)
 		if !d.keys {
 			q = append(q, '=')
 		}
@@ -87,7 +84,7 @@ func (a *applier) appendDeletion(q []byte, ev *wire.Event, d *deletion) []byte {
 		q = append(q, ')')
 	case d.keys:
 		for _, k := range ev.Keys() {
-			q = append(q, " AND key_value<>"...)
+			q = append(q, " AND t.key_value<>"...)
 			q = appendString(q, k)
 		}
 	}

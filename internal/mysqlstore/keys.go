@@ -16,11 +16,11 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// keyed is an event with idempotency keys.
+// keyed is an event with idempotency keys: the rows of its V2 checkpoints that have one.
 type keyed struct {
 	event *wire.Event
 	out   *outcome
-	keys  []string
+	rows  []row
 }
 
 // keyUser is by what event a key was used: its place, which is zero for an event of no log, and the hash of its content, nil when it is not
@@ -49,9 +49,15 @@ func (a *applier) claimKeys(ctx context.Context, events []wire.Event, out []outc
 		if events[i].Poison != nil || out[i].result != applied {
 			continue
 		}
-		if k := events[i].Keys(); len(k) > 0 {
-			all = append(all, keyed{&events[i], &out[i], k})
-			keys = append(keys, k...)
+		x := keyed{event: &events[i], out: &out[i]}
+		for j := range x.event.Ops {
+			if op := &x.event.Ops[j]; op.V2 != nil && op.V2.Key != "" {
+				x.rows = append(x.rows, row{x.event, op})
+				keys = append(keys, op.V2.Key)
+			}
+		}
+		if len(x.rows) > 0 {
+			all = append(all, x)
 		}
 	}
 	slices.Sort(keys)
@@ -73,15 +79,15 @@ func (a *applier) claimKeys(ctx context.Context, events []wire.Event, out []outc
 // claimRounds bounds the rounds of a race. Each is lost to somebody who committed; as many commits at one time there are not.
 const claimRounds = 100
 
-// decide sets the outcomes of the events, in their order, with the keys that are used, and returns those that they claim.
-func (a *applier) decide(all []keyed, used map[string]keyUser) map[string]*wire.Event {
-	claims := map[string]*wire.Event{}
+// decide sets the outcomes of the events, in their order, with the keys that are used, and returns those that they claim, with who does.
+func (a *applier) decide(all []keyed, used map[string]keyUser) map[string]row {
+	claims := map[string]row{}
 	for i := range all {
 		x := &all[i]
 		me := keyUser{a.place(x.event), x.event.ContentHash[:]}
 		x.out.result = applied
-		for _, k := range x.keys {
-			by, ok := used[k]
+		for _, r := range x.rows {
+			by, ok := used[r.op.V2.Key]
 			switch {
 			case !ok, a.guarded() && by.place == me.place:
 			case !bytes.Equal(by.hash, me.hash):
@@ -93,10 +99,10 @@ func (a *applier) decide(all []keyed, used map[string]keyUser) map[string]*wire.
 		if x.out.result != applied {
 			continue
 		}
-		for _, k := range x.keys {
+		for _, r := range x.rows {
+			k := r.op.V2.Key
 			if _, ok := used[k]; !ok {
-				used[k] = me
-				claims[k] = x.event
+				used[k], claims[k] = me, r
 			}
 		}
 	}
@@ -139,22 +145,22 @@ func (a *applier) readKeys(ctx context.Context, keys []string) (map[string]keyUs
 }
 
 // insertKeys inserts the keys that events claim. taken is whether it failed because one of them is there meanwhile; then none is inserted.
-func (a *applier) insertKeys(ctx context.Context, claims map[string]*wire.Event) (taken bool, err error) {
+func (a *applier) insertKeys(ctx context.Context, claims map[string]row) (taken bool, err error) {
 	keys := slices.Sorted(maps.Keys(claims))
 	statements := 0
 	err = a.run(ctx, &insertKeys, len(keys), func(q []byte, i int) []byte {
-		ev := claims[keys[i]]
+		x := claims[keys[i]]
 		q = append(q, '(')
 		q = appendString(q, keys[i])
 		q = append(q, ',')
-		q = appendString(q, ev.RunID)
+		q = appendString(q, x.event.RunID)
 		q = append(q, ',')
-		q = strconv.AppendInt(q, stepOf(ev, keys[i]), 10)
+		q = strconv.AppendInt(q, int64(x.op.Step), 10)
 		q = append(q, ',')
-		q = appendHex(q, ev.ContentHash[:])
-		q = appendPlace(q, a.place(ev))
+		q = appendHex(q, x.event.ContentHash[:])
+		q = appendPlace(q, a.place(x.event))
 		q = append(q, ',')
-		q = appendLogged(q, ev.Message.Logged)
+		q = appendLogged(q, x.event.Message.Logged)
 		return append(q, ')')
 	}, func(ctx context.Context, q string) error {
 		statements++
@@ -169,13 +175,3 @@ func (a *applier) insertKeys(ctx context.Context, claims map[string]*wire.Event)
 }
 
 const duplicateEntry = 1062
-
-// stepOf is the step of ev's checkpoint with the key.
-func stepOf(ev *wire.Event, key string) int64 {
-	for i := range ev.Ops {
-		if v2 := ev.Ops[i].V2; v2 != nil && v2.Key == key {
-			return int64(ev.Ops[i].Step)
-		}
-	}
-	return 0
-}

@@ -161,7 +161,8 @@ func TestTheRightsOfTheDocumentationAreEnough(t *testing.T) {
 	require.NoError(t, s.Ping(t.Context()))
 	require.NoError(t, s.Register(t.Context(), testLog))
 	term := acquire(t, s, 0)
-	commit(t, s, &term, save(1, "run", 1, `2`))
+	commit(t, s, &term, save(1, "run", 1, `2`),
+		attemptOf(1, eventOf(2, "run", stepOp(1, "1"), checkpointOp("cp", 1, "1"), v2Op(1, "k", "1"), outboxOp("e", "1"))), eventOf(3, "run", deleteOp))
 	_, _, _, err = s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	lost, err := s.Renew(t.Context(), []partition.Term{term})

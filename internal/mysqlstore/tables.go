@@ -4,13 +4,13 @@ package mysqlstore
 type table struct {
 	name    string
 	columns []column
-	// keys are the keys that it must have, whatever their names, but for that of runStepKey; the first tells its rows apart.
+	// keys are the keys that it must have; the first tells its rows apart.
 	keys []key
 	// redundant are documented keys that it must not have. One of the same name over other columns is not theirs, and stays.
 	redundant []key
 }
 
-// runStepKey is the unique key of run and step. Reads name it, so another that is as good gets this name.
+// runStepKey is the unique key of run and step, which the reads name.
 const runStepKey = "unique_run_step"
 
 // column is a column as it must be.
@@ -22,8 +22,8 @@ type column struct {
 	first, fill string
 }
 
-// key is a key of a table, its columns joined by commas; "" when it covers parts of columns. A wanted key has a name to be added by; a
-// redundant one without a name has any.
+// key is a key of a table, its columns joined by commas; "" when it covers parts of columns. A redundant
+// key without a name has any.
 type key struct {
 	name, columns string
 	unique        bool
@@ -42,6 +42,9 @@ type form struct {
 	// null is IS_NULLABLE; auto and onUpdate are what EXTRA has of AUTO_INCREMENT and ON UPDATE.
 	null, auto, onUpdate bool
 }
+
+// primary is what the servers name every primary key.
+const primary = "PRIMARY"
 
 const bin = "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
@@ -118,7 +121,7 @@ var keysTable = table{
 		{name: "log_seq", kind: sequenceKind},
 		{name: "log_gen", kind: countKind},
 	},
-	keys: []key{{"PRIMARY", "key_value", true}, {"idx_created", "created_at", false}, {"idx_run", "run_id", false}},
+	keys: []key{{primary, "key_value", true}, {"idx_created", "created_at", false}, {"idx_run", "run_id", false}},
 }
 
 var outboxTable = table{
@@ -139,7 +142,7 @@ var outboxTable = table{
 		{name: "log_gen", kind: countKind},
 	},
 	keys: []key{
-		{"PRIMARY", "id", true}, {"unique_ord", "ord", true}, {"idx_pending", "emitted_at,ord", false}, {"idx_run_id", "run_id", false},
+		{primary, "id", true}, {"unique_ord", "ord", true}, {"idx_pending", "emitted_at,ord", false}, {"idx_run_id", "run_id", false},
 	},
 	redundant: []key{{"idx_pending", "emitted_at,created_at", false}},
 }

@@ -137,25 +137,24 @@ func (t table) changes(ctx context.Context, db *sql.DB) (fills, changes []string
 	return fills, append(changes, t.keyChanges(keys)...), nil
 }
 
+// keyChanges are what has to be done to the keys that are there. One that only has another name is renamed: statements name it.
 func (t table) keyChanges(there []key) (changes []string) {
 	for _, want := range t.keys {
-		found, other := false, ""
+		var named, same bool
+		other := ""
 		for _, k := range there {
-			if k.columns != want.columns || want.unique && !k.unique {
-				continue
-			}
-			if strings.EqualFold(k.name, want.name) || want.name != runStepKey {
-				found = true
-			} else if k.name != "PRIMARY" {
+			if same = k.columns == want.columns && (k.unique || !want.unique); same && k.name == want.name {
+				named = true
+			} else if same && k.name != primary {
 				other = k.name
 			}
 		}
 		switch {
-		case found:
+		case named:
+		case want.name == primary:
+			changes = append(changes, "ADD PRIMARY KEY ("+want.columns+")")
 		case other != "":
 			changes = append(changes, "RENAME INDEX `"+other+"` TO "+want.name)
-		case want.name == "PRIMARY":
-			changes = append(changes, "ADD PRIMARY KEY ("+want.columns+")")
 		case want.unique:
 			changes = append(changes, "ADD UNIQUE KEY "+want.name+" ("+want.columns+")")
 		default:

@@ -53,7 +53,7 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 		{"labels that must be", []string{"ALTER TABLE workflow_checkpoints_v2 MODIFY label VARCHAR(100) NOT NULL"}},
 		{"keys under other names", []string{
 			"ALTER TABLE workflow_checkpoints_v2 RENAME INDEX idempotency_key TO once, RENAME INDEX unique_run_step TO one_of_each",
-			"ALTER TABLE workflow_checkpoints_v2 RENAME INDEX one_of_each TO unique_run_step",
+			"ALTER TABLE events_outbox RENAME INDEX idx_run_id TO idx_runs",
 		}},
 		{"keys without an index", []string{"ALTER TABLE idempotency_keys DROP INDEX idx_created"}},
 		{"no primary key", []string{"ALTER TABLE idempotency_keys DROP PRIMARY KEY"}},
@@ -147,6 +147,42 @@ func TestADatabaseOfLangGraphGoIsTakenOverWithoutLosingARow(t *testing.T) {
 		step, _ := old.loadLatest(t, "run4")
 		require.Equal(t, 50, step)
 	})
+}
+
+func TestLangGraphGosStatementsGoOnWorkingOnEveryTable(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	look := plain(t, dsn)
+	old := langGraph{look}
+	old.createTables(t)
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k", `{"n": 1}`))
+	exec(t, look, "INSERT INTO events_outbox (id, run_id, event_data) VALUES ('e1', 'run', '{}')")
+	s := open(t, dsn)
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Register(t.Context(), testLog))
+	old.createTables(t)
+
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	state, key, saved := old.loadCheckpointV2(t, "run", 1)
+	require.JSONEq(t, `{"n": 1}`, state)
+	require.Equal(t, "k", key)
+	require.Equal(t, at, saved, "in UTC as before")
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k2", `{"n": 2}`))
+	require.ErrorContains(t, old.saveCheckpointV2(t, "run", 2, "k2", "1"), "Duplicate entry")
+	require.NoError(t, old.saveCheckpointV2(t, "Run", 1, "K", "1"), "which were the same to it")
+
+	term := acquire(t, s, 0)
+	commit(t, s, &term, eventOf(1, "run", v2Op(1, "k3", `{"n": 3}`), outboxOp("e2", "{}")))
+	state, key, _ = old.loadCheckpointV2(t, "run", 1)
+	require.JSONEq(t, `{"n": 3}`, state)
+	require.Equal(t, "k3", key)
+	require.Equal(t, 1, one[int](t, look, "SELECT COUNT(*) FROM idempotency_keys WHERE key_value = ?", "k3"), "CheckIdempotency")
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k4", `{"n": 4}`))
+	require.Equal(t, "1.1", one[string](t, look, "SELECT CONCAT(log_seq, '.', log_gen) FROM workflow_checkpoints_v2 WHERE run_id='run'"), "it leaves the place")
+
+	require.Len(t, old.pendingEvents(t, 10), 2)
+	old.markEventsEmitted(t, "e1")
+	require.Equal(t, []string{`id="e2" run_id="run" event_data="{}"`}, old.pendingEvents(t, 10))
 }
 
 func TestATakeoverThatDiedBetweenItsChangeAndItsRecordGoesOn(t *testing.T) {
