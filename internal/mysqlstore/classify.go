@@ -85,3 +85,12 @@ func configuredWrong(err error) string {
 	}
 	return ""
 }
+
+// Denied reports whether e is of a user who may not come in, or not do what was to be done.
+func Denied(e *batcher.Error) bool {
+	hint := rules[e.Number].hint
+	return hint == hintGrant || hint == hintLogin
+}
+
+// TooLarge reports whether e is of data that is larger than the server takes.
+func TooLarge(e *batcher.Error) bool { return e.Class == batcher.Never && e.Number == packetTooLarge }

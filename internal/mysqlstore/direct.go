@@ -108,19 +108,28 @@ func OpenDirect(ctx context.Context, c DirectConfig, log *zap.Logger) (_ *Direct
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := db.PingContext(ctx); err != nil {
-		return nil, classified("connect to database", err)
-	}
 	schema := schema{c.store(), driver, db, log}
-	if c.Migrate {
-		err = classified("migrate schema", schema.migrate(ctx))
-	} else {
-		err = classified("check schema", schema.check(ctx))
+	err = schema.checkWithin(ctx, openWait)
+	if c.Migrate && errors.Is(err, ErrSchemaPending) {
+		err = classified("migrate schema", schema.up(ctx))
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &Direct{reads: reads{db: db, generation: noGeneration, failed: classified}}, nil
+}
+
+// openWait is for what is to be known of a database before it is used.
+const openWait = 30 * time.Second
+
+// checkWithin connects and checks the schema.
+func (s *schema) checkWithin(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if err := s.db.PingContext(ctx); err != nil {
+		return classified("connect to database", err)
+	}
+	return classified("check schema", s.check(ctx))
 }
 
 func (c DirectConfig) openPool(driver *mysql.Config) (*sql.DB, error) {

@@ -10,7 +10,7 @@ type table struct {
 	redundant []key
 }
 
-// runStepKey is the unique key of run and step. Reads name it, so another that is as good gets this name.
+// runStepKey is the unique key of run and step, which the reads name.
 const runStepKey = "unique_run_step"
 
 // column is a column as it must be.
