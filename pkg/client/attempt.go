@@ -17,12 +17,15 @@ func ContextWithAttempt(ctx context.Context, n int) context.Context {
 }
 
 func (s *store[S]) BeginAttempt(ctx context.Context, runID string) (int, error) {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	if err := checkRun(runID); err != nil {
-		return 0, newError(opBegin, runID, 0, err)
+	if err == nil {
+		err = checkRun(runID)
 	}
-	n, err := s.backend.begin(ctx, runID)
+	var n uint32
+	if err == nil {
+		n, err = s.backend.begin(ctx, runID)
+	}
 	if err != nil {
 		return 0, newError(opBegin, runID, 0, err)
 	}

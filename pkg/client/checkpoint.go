@@ -10,6 +10,7 @@ import (
 
 func (s *store[S]) SaveCheckpointV2(ctx context.Context, cp CheckpointV2[S], opts ...SaveOption) error {
 	b := s.builder()
+	b.keyed = cp.IdempotencyKey != ""
 	if err := b.SaveCheckpointV2(cp, opts...); err != nil {
 		return newError(opSaveV2, cp.RunID, cp.StepID, err)
 	}
@@ -26,10 +27,16 @@ func (s *store[S]) LoadCheckpointV2(ctx context.Context, runID string, stepID in
 }
 
 func (s *store[S]) LoadCheckpointV2ByLabel(ctx context.Context, runID, label string) (CheckpointV2[S], error) {
-	if label == "" { // no checkpoint has it
-		return CheckpointV2[S]{}, newError(opLoadLabel, runID, 0, ErrNotFound)
+	cp, err := CheckpointV2[S]{}, bad(wire.CheckLabel(label))
+	switch {
+	case err != nil:
+	case label == "": // no checkpoint has it
+		if err = s.usable(); err == nil {
+			err = ErrNotFound
+		}
+	default:
+		cp, err = s.loadV2(ctx, wire.V2Request{RunID: runID, Label: label})
 	}
-	cp, err := s.loadV2(ctx, wire.V2Request{RunID: runID, Label: label})
 	return cp, wrapError(opLoadLabel, runID, 0, err)
 }
 
@@ -39,17 +46,20 @@ func (s *store[S]) LoadLatestCheckpointV2(ctx context.Context, runID string) (Ch
 }
 
 func (s *store[S]) loadV2(ctx context.Context, q wire.V2Request) (CheckpointV2[S], error) {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	if err := checkRun(q.RunID); err != nil {
-		return CheckpointV2[S]{}, err
+	if err == nil {
+		err = checkRun(q.RunID)
 	}
-	found, err := s.backend.checkpointV2(ctx, q)
+	var found *wire.V2Record
+	if err == nil {
+		found, err = s.backend.checkpointV2(ctx, q)
+	}
+	if err == nil && found == nil {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return CheckpointV2[S]{}, err
-	}
-	if found == nil {
-		return CheckpointV2[S]{}, ErrNotFound
 	}
 	return s.decodeV2(q.RunID, found)
 }
@@ -91,8 +101,11 @@ func (s *store[S]) ListCheckpointsV2(ctx context.Context, runID string) iter.Seq
 // recordsV2 yields the run's checkpoints as they are stored.
 func (s *store[S]) recordsV2(ctx context.Context, runID string) iter.Seq2[wire.V2Record, error] {
 	return pages(checkRun(runID), func(from *int32) ([]wire.V2Record, *int32, error) {
-		ctx, cancel := s.withDeadline(ctx)
+		ctx, cancel, err := s.enter(ctx)
 		defer cancel()
+		if err != nil {
+			return nil, nil, err
+		}
 		page, err := s.backend.checkpointsV2(ctx, wire.V2ListRequest{RunID: runID, From: orLowest(from)})
 		return page.Checkpoints, page.Next, err
 	})
@@ -135,14 +148,14 @@ func pages[T, C any](bad error, read func(from *C) ([]T, *C, error)) iter.Seq2[T
 }
 
 func (s *store[S]) CheckIdempotency(ctx context.Context, key string) (bool, error) {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	if key == "" {
-		return false, nil
+	if err == nil {
+		err = bad(wire.CheckKey(key))
 	}
-	if err := bad(wire.CheckKey(key)); err != nil {
-		return false, newError(opCheckKey, "", 0, err)
+	var used bool
+	if err == nil && key != "" {
+		used, err = s.backend.used(ctx, key)
 	}
-	used, err := s.backend.used(ctx, key)
 	return used, wrapError(opCheckKey, "", 0, err)
 }

@@ -123,8 +123,8 @@ type HistoryStore[S any] interface {
 	DeleteRun(ctx context.Context, runID string) error
 
 	// CopyRun copies the steps and V2 checkpoints of a run up to and with a step to a run that is not there yet ([ErrExists]), all or
-	// none, without idempotency keys, attempts and outbox events; [ErrNotFound] when there is nothing to copy. It is a transaction with
-	// a transaction's bounds.
+	// none, without idempotency keys, attempts and outbox events; [ErrNotFound] when there is nothing to copy. Of a run with attempts, steps
+	// beyond the one that LoadLatest returns are an older attempt's, and left out. It is a transaction with a transaction's bounds.
 	CopyRun(ctx context.Context, runID string, uptoStep int, newRunID string) error
 
 	// WatchRun yields the steps of a run from number from on: first those that are there, then each as it is saved, without gaps, until

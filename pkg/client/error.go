@@ -9,19 +9,20 @@ import (
 // The sentinels that errors of this package match with errors.Is. An error may match several: [ErrOutcomeUnknown] and
 // context.DeadlineExceeded, for instance.
 var (
-	// ErrNotFound says that the run has no step.
+	// ErrNotFound says that there is no such run, step or checkpoint.
 	ErrNotFound = errors.New("not found")
-	// ErrInvalidID says that a run or node id cannot be stored; the message says why. Nothing was published.
+	// ErrInvalidID says that an id, a label or a key cannot be stored, or that ids do not go together; the message says why. Nothing was
+	// published.
 	ErrInvalidID = errors.New("invalid id")
 	// ErrInvalidStep says that a step number does not fit 32 bits. Nothing was published.
 	ErrInvalidStep = errors.New("invalid step")
 	// ErrInvalidState says that a state is not JSON, or is nested too deep (nothing was published), or that a loaded state does
-	// not fit the store's type.
+	// not fit the store's type. It is the same of a frontier, recorded I/O, a timestamp and an event.
 	ErrInvalidState = errors.New("invalid state")
 	// ErrTooLarge says that a step does not fit a message; the message names its size, the limit and what to do. As the error of a
 	// load, it is the state that does not fit the reply.
 	ErrTooLarge = errors.New("too large")
-	// ErrInvalidOption says that options of Open are wrong; the message names all of them.
+	// ErrInvalidOption says that options of the store, or of the ctx, are wrong; the message names all of them.
 	ErrInvalidOption = errors.New("invalid option")
 	// ErrLogFull says that the log took no more until the deadline. The step is not logged; persistd is behind, or the stream's
 	// max_bytes is too small.

@@ -1,12 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/persistd/persistd/internal/wire"
 )
@@ -32,14 +32,13 @@ func (s *store[S]) Steps(ctx context.Context, runID string, from, limit int) ite
 // stepRecords yields the run's steps as they are stored; limit 0 or less is no limit.
 func (s *store[S]) stepRecords(ctx context.Context, runID string, from, limit int) iter.Seq2[wire.StepRecord, error] {
 	var first wire.Op
-	bad := checkRun(runID)
-	if bad == nil {
-		bad = setStep(&first, from)
-	}
-	left := limit
-	return pages(bad, func(next *int32) ([]wire.StepRecord, *int32, error) {
-		ctx, cancel := s.withDeadline(ctx)
+	left, wrong := limit, cmp.Or(checkRun(runID), setStep(&first, from))
+	return pages(wrong, func(next *int32) ([]wire.StepRecord, *int32, error) {
+		ctx, cancel, err := s.enter(ctx)
 		defer cancel()
+		if err != nil {
+			return nil, nil, err
+		}
 		if next == nil {
 			next = &first.Step
 		}
@@ -95,10 +94,20 @@ func (s *store[S]) ListRuns(ctx context.Context, filter RunFilter) iter.Seq2[Run
 }
 
 func (s *store[S]) runRecords(ctx context.Context, filter RunFilter) iter.Seq2[wire.RunRecord, error] {
-	q := wire.RunsRequest{Prefix: filter.Prefix, UpdatedSince: filter.UpdatedSince, After: filter.After, Limit: max(filter.Limit, 0)}
-	return pages(nil, func(after *string) ([]wire.RunRecord, *string, error) {
-		ctx, cancel := s.withDeadline(ctx)
+	var wrong error
+	if !utf8.ValidString(filter.Prefix) || !utf8.ValidString(filter.After) {
+		wrong = &fault{kind: ErrInvalidID, err: errors.New("prefix or after is not valid UTF-8: no id is like it")}
+	}
+	q := wire.RunsRequest{
+		// What is saved is kept to the microsecond: what was saved after this moment may be a fraction of one before it.
+		Prefix: filter.Prefix, UpdatedSince: filter.UpdatedSince.Truncate(time.Microsecond), After: filter.After, Limit: max(filter.Limit, 0),
+	}
+	return pages(wrong, func(after *string) ([]wire.RunRecord, *string, error) {
+		ctx, cancel, err := s.enter(ctx)
 		defer cancel()
+		if err != nil {
+			return nil, nil, err
+		}
 		if after != nil {
 			q.After = *after
 		}
@@ -119,87 +128,16 @@ func (s *store[S]) DeleteRun(ctx context.Context, runID string) error {
 	return wrapError(opDelete, runID, 0, s.commit(ctx, b))
 }
 
-func (s *store[S]) CopyRun(ctx context.Context, runID string, uptoStep int, newRunID string) error {
-	if err := s.copyRun(ctx, runID, uptoStep, newRunID); err != nil {
-		return newError(opCopy, runID, 0, fmt.Errorf("to run %.300q: %w", newRunID, err))
-	}
-	return nil
+// watchWait is how long one request of a watch may be held: well within what a call may take.
+func (s *store[S]) watchWait() time.Duration {
+	return max(min(4*time.Second, s.timeout/2), time.Millisecond)
 }
-
-// copyRun carries the states through the log: what is copied is then what it was when the copy was made, also in a replay.
-func (s *store[S]) copyRun(ctx context.Context, runID string, uptoStep int, newRunID string) error {
-	var op wire.Op
-	for _, err := range []error{checkRun(runID), checkRun(newRunID), setStep(&op, uptoStep)} {
-		if err != nil {
-			return err
-		}
-	}
-	for _, err := range s.stepRecords(ctx, newRunID, -1<<31, 1) {
-		if err == nil {
-			err = ErrExists
-		}
-		return err
-	}
-	b := &builder[json.RawMessage]{codec: s.codec, maxDepth: s.maxDepth}
-	for r, err := range s.stepRecords(ctx, runID, -1<<31, 0) {
-		if err != nil {
-			return err
-		}
-		if r.Step > op.Step {
-			break
-		}
-		state, err := decode[json.RawMessage](s.codec, Binding{KindStep, runID, int(r.Step)}, r.State)
-		if err == nil {
-			err = b.SaveStep(newRunID, int(r.Step), r.NodeID, state)
-		}
-		if err != nil {
-			return fmt.Errorf("step %d: %w", r.Step, err)
-		}
-	}
-	raw := &store[json.RawMessage]{codec: s.codec}
-	for r, err := range s.recordsV2(ctx, runID) {
-		if err != nil {
-			return err
-		}
-		if r.StepID > op.Step {
-			break
-		}
-		cp, err := raw.decodeV2(runID, &r)
-		if err == nil {
-			cp.RunID, cp.IdempotencyKey = newRunID, ""
-			err = b.SaveCheckpointV2(cp)
-		}
-		if err != nil {
-			return fmt.Errorf("checkpoint %d: %w", r.StepID, err)
-		}
-	}
-	if len(b.ops) == 0 {
-		return ErrNotFound
-	}
-	w, err := b.write()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.withDeadline(ctx)
-	defer cancel()
-	w.durability = Committed
-	if w.attempt, err = s.attemptOf(ctx, w); err != nil {
-		return err
-	}
-	return s.backend.apply(ctx, w)
-}
-
-// watchWait is how long one request of a watch may be held.
-const watchWait = 4 * time.Second
 
 func (s *store[S]) WatchRun(ctx context.Context, runID string, from int) iter.Seq2[Step[S], error] {
 	return func(yield func(Step[S], error) bool) {
 		var first wire.Op
-		err := checkRun(runID)
-		if err == nil {
-			err = setStep(&first, from)
-		}
-		q := wire.WatchRequest{RunID: runID, From: first.Step, WaitMS: watchWait.Milliseconds()}
+		err := cmp.Or(s.usable(), checkRun(runID), setStep(&first, from))
+		q := wire.WatchRequest{RunID: runID, From: first.Step, WaitMS: s.watchWait().Milliseconds()}
 		for err == nil {
 			var page wire.WatchReply
 			if page, err = s.watchPage(ctx, q); err != nil {

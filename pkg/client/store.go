@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/persistd/persistd/internal/wire"
@@ -23,6 +24,8 @@ type store[S any] struct {
 	timeout    time.Duration
 	eventLease time.Duration
 	holder     string // of leased events
+	invalid    error  // is what every call fails with, of a store that was made with wrong options
+	closed     atomic.Bool
 
 	mu    sync.Mutex        // guards begun; nothing blocks while it is held
 	begun map[string]uint32 // the attempts that this store began, by run
@@ -37,12 +40,24 @@ func newStore[S any](b backend, cfg config) *store[S] {
 	}
 }
 
-// withDeadline gives ctx the default deadline when it has none.
-func (s *store[S]) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+// enter begins a call: it says why there can be none, and gives ctx the default deadline when it has none.
+func (s *store[S]) enter(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	err := s.usable()
+	if err == nil {
+		err = ctx.Err()
 	}
-	return context.WithTimeout(ctx, s.timeout)
+	if _, ok := ctx.Deadline(); ok || err != nil {
+		return ctx, func() {}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	return ctx, cancel, nil
+}
+
+func (s *store[S]) usable() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	return s.invalid
 }
 
 func (s *store[S]) SaveStep(ctx context.Context, runID string, step int, nodeID string, state S) error {
@@ -54,10 +69,10 @@ func (s *store[S]) SaveStep(ctx context.Context, runID string, step int, nodeID 
 }
 
 func (s *store[S]) SaveStepBatch(ctx context.Context, runID string, steps []Step[S]) error {
-	if len(steps) == 0 {
-		return nil
-	}
 	b := s.builder()
+	if err := checkRun(runID); err != nil {
+		return newError(opSaveBatch, runID, 0, err)
+	}
 	for i := range steps {
 		if err := b.SaveStep(runID, steps[i].Step, steps[i].NodeID, steps[i].State); err != nil {
 			return newError(opSaveBatch, runID, 0, fmt.Errorf("step %d: %w", steps[i].Step, err))
@@ -67,12 +82,15 @@ func (s *store[S]) SaveStepBatch(ctx context.Context, runID string, steps []Step
 }
 
 func (s *store[S]) LoadLatest(ctx context.Context, runID string) (state S, step int, err error) {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	if err := checkRun(runID); err != nil {
-		return state, 0, newError(opLoadLatest, runID, 0, err)
+	if err == nil {
+		err = checkRun(runID)
 	}
-	latest, err := s.backend.latest(ctx, runID)
+	var latest *wire.StepRecord
+	if err == nil {
+		latest, err = s.backend.latest(ctx, runID)
+	}
 	if err == nil && latest == nil {
 		err = ErrNotFound
 	}
@@ -98,12 +116,15 @@ func (s *store[S]) SaveCheckpoint(ctx context.Context, id string, state S, step 
 }
 
 func (s *store[S]) LoadCheckpoint(ctx context.Context, id string) (state S, step int, err error) {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	if err := wire.CheckID(id); err != nil {
-		return state, 0, newCheckpointError(opLoadCheckpoint, id, &fault{kind: ErrInvalidID, err: fmt.Errorf("checkpoint %w", err)})
+	if err == nil {
+		err = checkCheckpoint(id)
 	}
-	found, err := s.backend.checkpoint(ctx, id)
+	var found *wire.CheckpointRecord
+	if err == nil {
+		found, err = s.backend.checkpoint(ctx, id)
+	}
 	if err == nil && found == nil {
 		err = ErrNotFound
 	}
@@ -118,18 +139,27 @@ func (s *store[S]) LoadCheckpoint(ctx context.Context, id string) (state S, step
 }
 
 func (s *store[S]) Flush(ctx context.Context) error {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	return wrapError(opFlush, "", 0, s.backend.flush(ctx))
+	if err == nil {
+		err = s.backend.flush(ctx)
+	}
+	return wrapError(opFlush, "", 0, err)
 }
 
 func (s *store[S]) Ping(ctx context.Context) error {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
-	return wrapError(opPing, "", 0, s.backend.ping(ctx))
+	if err == nil {
+		err = s.backend.ping(ctx)
+	}
+	return wrapError(opPing, "", 0, err)
 }
 
-func (s *store[S]) Close() error { return wrapError(opClose, "", 0, s.backend.close()) }
+func (s *store[S]) Close() error {
+	s.closed.Store(true)
+	return wrapError(opClose, "", 0, s.backend.close())
+}
 
 func checkRun(runID string) error {
 	if err := wire.CheckID(runID); err != nil {
@@ -138,22 +168,38 @@ func checkRun(runID string) error {
 	return nil
 }
 
+func checkCheckpoint(id string) error {
+	if err := wire.CheckID(id); err != nil {
+		return &fault{kind: ErrInvalidID, err: fmt.Errorf("checkpoint %w", err)}
+	}
+	return nil
+}
+
 // decode decodes what was stored at b. Nothing of it is returned unless all of it could be.
 func decode[T any](codec Codec, b Binding, data []byte) (T, error) {
 	var loaded, nothing T
 	if err := codec.Decode(b, data, &loaded); err != nil {
-		return nothing, decodeFault(b, nothing, err)
+		return nothing, decodeFault(codec, b, nothing, err)
 	}
 	return loaded, nil
 }
 
 // decodeFault is why what was saved does not fit the type. It says where, but not what the state holds there.
-func decodeFault(b Binding, into any, err error) error {
-	f := &fault{kind: ErrInvalidState, hint: "the run was saved with another type: open the store with a type that its states fit"}
+func decodeFault(codec Codec, b Binding, into any, err error) error {
+	f := &fault{kind: ErrInvalidState}
+	if _, plain := codec.(JSON); plain { // another codec's errors say themselves what to do
+		f.hint = hintType
+	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		f.err = fmt.Errorf("unmarshal %s %d into %T: member %q, at byte %d, is no %s", b.Kind, b.Step, into, wrong.Field, wrong.Offset, wrong.Type)
+		f.err = fmt.Errorf("decode %s %d into %T: member %q, at byte %d, is no %s", b.Kind, b.Step, into, wrong.Field, wrong.Offset, wrong.Type)
+		f.hint = hintType
 		return f
 	}
-	f.err = fmt.Errorf("unmarshal %s %d into %T: %w", b.Kind, b.Step, into, err)
+	if wrong, ok := errors.AsType[*time.ParseError](err); ok {
+		err = fmt.Errorf("a time is not of the form %q", wrong.Layout)
+	}
+	f.err = fmt.Errorf("decode %s %d into %T: %w", b.Kind, b.Step, into, err)
 	return f
 }
+
+const hintType = "the run was saved with another type: open the store with a type that its states fit"

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -13,8 +11,15 @@ import (
 )
 
 func (s *store[S]) WithTransaction(ctx context.Context, fn func(tx Tx[S]) error) error {
+	if err := s.usable(); err != nil {
+		return newError(opTransaction, "", 0, err)
+	}
 	b := s.builder()
+	b.keyed = true
 	if err := fn(b); err != nil {
+		if b.err != nil && !errors.Is(err, b.err) {
+			err = fmt.Errorf("%w: %w", err, b.err)
+		}
 		return newError(opTransaction, b.runID, 0, err)
 	}
 	return wrapError(opTransaction, b.runID, 0, s.commit(ctx, b))
@@ -22,8 +27,11 @@ func (s *store[S]) WithTransaction(ctx context.Context, fn func(tx Tx[S]) error)
 
 // commit applies what b holds, unless a part of it can never be.
 func (s *store[S]) commit(ctx context.Context, b *builder[S]) error {
-	ctx, cancel := s.withDeadline(ctx)
+	ctx, cancel, err := s.enter(ctx)
 	defer cancel()
+	if err != nil {
+		return err
+	}
 	w, err := b.write()
 	if err != nil || len(w.ops) == 0 {
 		return err
@@ -48,7 +56,10 @@ type builder[S any] struct {
 
 	runID string // of the first op that has one
 	ops   []wire.Op
-	// plain are the ops as the content hash takes them: with fingerprints in the stead of encodings that differ each time.
+	size  int // of their states and the like, in bytes
+	// keyed is set when there may be an idempotency key, so that the content hash is needed. plain are the ops as it takes them: with
+	// fingerprints in the stead of encodings that differ each time.
+	keyed bool
 	plain []wire.Op
 	err   error // the first one
 }
@@ -65,8 +76,6 @@ func (b *builder[S]) write() (*write, error) {
 		return nil, b.err
 	case len(b.ops) == 0:
 		return w, nil
-	case len(b.ops) > wire.MaxOps:
-		return nil, &fault{kind: ErrTooLarge, err: fmt.Errorf("transaction has %d writes, more than %d", len(b.ops), wire.MaxOps), hint: "split it"}
 	case b.runID == "": // named checkpoints alone, or events that say no run
 		for i := range b.ops {
 			if b.ops[i].Type != wire.OpCheckpoint {
@@ -75,6 +84,7 @@ func (b *builder[S]) write() (*write, error) {
 		}
 		w.kind, w.id = wire.KindCheckpoint, b.ops[0].ID
 	}
+	b.nameEvents()
 	if len(b.ops) == 1 {
 		w.step = int(b.ops[0].Step)
 	}
@@ -92,10 +102,23 @@ func (b *builder[S]) fail(err error) error {
 	return err
 }
 
+// add adds an op, unless there are too many, or too much of them.
 func (b *builder[S]) add(op, plain wire.Op) error {
+	b.size += len(op.State)
+	if op.V2 != nil {
+		b.size += len(op.V2.Frontier) + len(op.V2.RecordedIOs)
+	}
+	switch {
+	case len(b.ops) == wire.MaxOps:
+		return b.fail(&fault{kind: ErrTooLarge, err: fmt.Errorf("transaction has more than %d writes", wire.MaxOps), hint: hintSplit})
+	case b.size > wire.MaxTransaction:
+		return b.fail(&fault{kind: ErrTooLarge, err: fmt.Errorf("transaction has more than %d bytes", wire.MaxTransaction), hint: hintSplit})
+	}
 	b.ops, b.plain = append(b.ops, op), append(b.plain, plain)
 	return nil
 }
+
+const hintSplit = "split it"
 
 // of takes the run that an op is of: the same for all.
 func (b *builder[S]) of(runID string) error {
@@ -129,14 +152,13 @@ func (b *builder[S]) SaveStep(runID string, step int, nodeID string, state S) er
 
 func (b *builder[S]) SaveCheckpoint(id string, state S, step int) error {
 	op := wire.Op{Type: wire.OpCheckpoint, ID: id}
-	if err := wire.CheckID(id); err != nil {
-		return b.fail(&fault{kind: ErrInvalidID, err: fmt.Errorf("checkpoint %w", err)})
-	}
-	err := setStep(&op, step)
-	if err != nil {
-		return b.fail(err)
+	for _, check := range []error{checkCheckpoint(id), setStep(&op, step)} {
+		if check != nil {
+			return b.fail(check)
+		}
 	}
 	plain := op
+	var err error
 	if op.State, plain.State, err = b.encode(Binding{Kind: KindCheckpoint, ID: id}, state); err != nil {
 		return b.fail(err)
 	}
@@ -150,12 +172,12 @@ func (b *builder[S]) SaveCheckpointV2(cp CheckpointV2[S], opts ...SaveOption) er
 			return b.fail(check)
 		}
 	}
-	v2 := wire.V2{RNGSeed: cp.RNGSeed, Label: cp.Label, Key: cp.IdempotencyKey, Timestamp: cp.Timestamp.UTC().Truncate(time.Microsecond)}
-	if cp.Timestamp.IsZero() {
-		v2.Timestamp = time.Now().UTC().Truncate(time.Microsecond)
+	v2 := wire.V2{RNGSeed: cp.RNGSeed, Label: cp.Label, Key: cp.IdempotencyKey}
+	var err error
+	if v2.Timestamp, err = timestamp(cp.Timestamp); err != nil {
+		return b.fail(err)
 	}
 	plain, plainV2 := op, v2
-	var err error
 	if op.State, plain.State, err = b.encode(Binding{KindCheckpointV2, cp.RunID, cp.StepID}, cp.State); err != nil {
 		return b.fail(err)
 	}
@@ -176,43 +198,6 @@ func (b *builder[S]) SaveCheckpointV2(cp CheckpointV2[S], opts ...SaveOption) er
 	return b.SaveEvents(o.events...)
 }
 
-func (b *builder[S]) SaveEvents(events ...Event) error {
-	for i := range events {
-		if err := b.event(events[i]); err != nil {
-			return b.fail(fmt.Errorf("event %d: %w", i+1, err))
-		}
-	}
-	return nil
-}
-
-// event adds an outbox event. Its id is in its row, and not again in its data.
-func (b *builder[S]) event(ev Event) error {
-	if ev.RunID != "" {
-		if err := b.of(ev.RunID); err != nil {
-			return err
-		}
-	}
-	op := wire.Op{Type: wire.OpOutbox, ID: rand.Text()}
-	if id, ok := ev.Meta[MetaEventID]; ok {
-		if op.ID, ok = id.(string); !ok {
-			return &fault{kind: ErrInvalidID, err: fmt.Errorf("event id is a %T, not a string", id)}
-		}
-		if err := wire.CheckID(op.ID); err != nil {
-			return &fault{kind: ErrInvalidID, err: fmt.Errorf("event %w", err)}
-		}
-	}
-	ev.Meta = withoutID(ev.Meta)
-	data, err := json.Marshal(ev)
-	if err != nil {
-		return &fault{kind: ErrInvalidState, err: fmt.Errorf("marshal event: %w", err)}
-	}
-	if err := wire.CheckState(data, b.maxDepth); err != nil {
-		return stateFault(err)
-	}
-	op.State = data
-	return b.add(op, op)
-}
-
 // encode encodes v for its place, and once more, where that differs each time, for the content hash.
 func (b *builder[S]) encode(at Binding, v any) (data, plain []byte, err error) {
 	if data, err = b.codec.Encode(at, v); err != nil {
@@ -222,13 +207,24 @@ func (b *builder[S]) encode(at Binding, v any) (data, plain []byte, err error) {
 		return nil, nil, stateFault(err)
 	}
 	f, ok := b.codec.(Fingerprinter)
-	if !ok {
+	if !ok || !b.keyed {
 		return data, data, nil
 	}
 	if plain, err = f.Fingerprint(at, v); err != nil {
 		return nil, nil, &fault{kind: ErrInvalidState, err: err}
 	}
 	return data, plain, nil
+}
+
+// timestamp is a checkpoint's time as it is kept.
+func timestamp(t time.Time) (time.Time, error) {
+	if t = t.UTC().Truncate(time.Microsecond); t.IsZero() {
+		return time.Now().UTC().Truncate(time.Microsecond), nil
+	}
+	if y := t.Year(); y < 1 || y > 9999 {
+		return t, &fault{kind: ErrInvalidState, err: fmt.Errorf("timestamp is of the year %d, not from 1 to 9999", y)}
+	}
+	return t, nil
 }
 
 func setStep(op *wire.Op, step int) error {
