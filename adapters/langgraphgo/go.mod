@@ -6,6 +6,7 @@ require (
 	github.com/dshills/langgraph-go v0.3.0-alpha
 	github.com/persistd/persistd v0.0.0
 	github.com/stretchr/testify v1.12.1
+	golang.org/x/sync v0.24.0
 )
 
 require (
