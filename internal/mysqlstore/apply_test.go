@@ -15,16 +15,15 @@ import (
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/devstack/stacktest"
-	"github.com/persistd/persistd/internal/wire"
 )
 
 func TestDirectDecidesKeysAndAttemptsAndThenChangesNothing(t *testing.T) {
 	t.Parallel()
 	dsn := stacktest.Database(t)
 	d, look := direct(t, dsn), plain(t, dsn)
-	require.NoError(t, d.Apply(t.Context(), of("run", oneStep(1, `1`), oneKeyed(1, "key", `1`))))
-	require.NoError(t, d.Apply(t.Context(), of("run", oneStep(1, `1`), oneKeyed(1, "key", `1`))), "the same again")
-	err := d.Apply(t.Context(), of("run", oneStep(2, `2`), oneKeyed(1, "key", `2`), oneKeyed(2, "new", `2`)))
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(1, `1`), v2Op(1, "key", `1`))))
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(1, `1`), v2Op(1, "key", `1`))), "the same again")
+	err := d.Apply(t.Context(), of("run", stepOp(2, `2`), v2Op(1, "key", `2`), v2Op(2, "new", `2`)))
 	require.ErrorIs(t, err, ErrDuplicate)
 	requireClass(t, batcher.Refused, err)
 	keys, err := d.Keys(t.Context(), []string{"key", "new"})
@@ -34,7 +33,7 @@ func TestDirectDecidesKeysAndAttemptsAndThenChangesNothing(t *testing.T) {
 	n, err := d.BeginAttempt(t.Context(), "run")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
-	ev := of("run", oneStep(3, `3`))
+	ev := of("run", stepOp(3, `3`))
 	require.ErrorIs(t, d.Apply(t.Context(), ev), ErrStale)
 	ev.Attempt = 2 // begins by itself
 	require.NoError(t, d.Apply(t.Context(), ev))
@@ -48,7 +47,7 @@ func TestDirectDecidesKeysAndAttemptsAndThenChangesNothing(t *testing.T) {
 	require.EqualValues(t, 2, begun)
 	require.Equal(t, 2, count(t, look, "run"))
 
-	require.NoError(t, d.Apply(t.Context(), of("run", wire.Op{Type: wire.OpDeleteRun})), "an operator's")
+	require.NoError(t, d.Apply(t.Context(), of("run", deleteOp)), "an operator's")
 	require.Zero(t, count(t, look, "run"))
 	n, err = d.BeginAttempt(t.Context(), "run")
 	require.NoError(t, err)
@@ -68,7 +67,7 @@ func TestOfSeveralWhoRaceForAKeyOneWins(t *testing.T) {
 			g.Go(func() error {
 				for i := range 10 {
 					key := fmt.Sprint("key", i)
-					err := d.Apply(t.Context(), of(fmt.Sprint("run", p), oneKeyed(int32(w), key, fmt.Sprint(10*p+w))))
+					err := d.Apply(t.Context(), of(fmt.Sprint("run", p), v2Op(int32(w), key, fmt.Sprint(10*p+w))))
 					switch {
 					case err == nil:
 						won.Add(1)
@@ -101,7 +100,7 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	dsn := stacktest.Database(t)
 	d, look := direct(t, dsn), plain(t, dsn)
 	for i := range int32(50) {
-		require.NoError(t, d.Apply(t.Context(), of("run", oneStep(i, `0`))))
+		require.NoError(t, d.Apply(t.Context(), of("run", stepOp(i, `0`))))
 	}
 	other, err := look.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	require.NoError(t, err)
@@ -109,7 +108,7 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	_, err = other.ExecContext(t.Context(), "UPDATE workflow_steps SET state='\"other\"' WHERE run_id='run' AND step>=2") // much, so that it is not the victim
 	require.NoError(t, err)
 	done := make(chan error, 1)
-	go func() { done <- d.Apply(t.Context(), of("run", oneStep(1, `1`), oneStep(2, `2`))) }()
+	go func() { done <- d.Apply(t.Context(), of("run", stepOp(1, `1`), stepOp(2, `2`))) }()
 	require.Eventually(t, func() bool {
 		var waits int
 		err := look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.innodb_trx x JOIN information_schema.processlist p"+
@@ -143,7 +142,7 @@ func TestWhatBecameOfACommitThatWasNotAnsweredIsNotClaimedToBeKnown(t *testing.T
 			direct(t, dsn)
 			faultyDSN, faults := faulty(t, dsn)
 			d, look := direct(t, faultyDSN), plain(t, dsn)
-			ev := of("run", oneStep(1, `1`), oneKeyed(1, "key", `1`))
+			ev := of("run", stepOp(1, `1`), v2Op(1, "key", `1`))
 			faults.next(tt.prefix, tt.how)
 			err := d.Apply(t.Context(), ev)
 			require.EqualValues(t, 1, faults.fired.Load())
@@ -166,7 +165,7 @@ func TestAServerThatSaysNothingDoesNotHoldACallBeyondItsContext(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			faults.next(prefix, hang)
 			done := make(chan error, 1)
-			go func() { done <- d.Apply(ctx, of("run", oneStep(1, `1`))) }()
+			go func() { done <- d.Apply(ctx, of("run", stepOp(1, `1`))) }()
 			<-faults.hung
 			cancel()
 			err := <-done

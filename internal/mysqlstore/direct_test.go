@@ -2,6 +2,8 @@ package mysqlstore
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,24 +37,16 @@ func of(run string, ops ...wire.Op) *wire.Event {
 	return ev
 }
 
-func oneStep(step int32, state string) wire.Op {
-	return wire.Op{Type: wire.OpStep, Step: step, NodeID: "node", State: []byte(state)}
-}
-
-func oneKeyed(step int32, key, state string) wire.Op {
-	return wire.Op{Type: wire.OpCheckpointV2, Step: step, State: []byte(state), V2: &wire.V2{Frontier: []byte("null"), RecordedIOs: []byte("null"), Key: key}}
-}
-
 func TestDirectAppliesAnEventAndReadsItBack(t *testing.T) {
 	t.Parallel()
 	dsn := stacktest.Database(t)
 	d, look := direct(t, dsn), plain(t, dsn)
-	v2 := oneKeyed(3, "key", `{"v": 2}`)
+	v2 := v2Op(3, "key", `{"v": 2}`)
 	v2.V2.Label = "label"
 	started := time.Now().Add(-time.Minute)
-	require.NoError(t, d.Apply(t.Context(), of("run", oneStep(1, `{"n": 1}`), oneStep(2, `{"n": 2}`), v2,
-		wire.Op{Type: wire.OpCheckpoint, ID: "named", Step: 2, State: []byte(`{"c": 1}`)},
-		wire.Op{Type: wire.OpOutbox, ID: "event", State: []byte(`{"e": 1}`)})))
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(1, `{"n": 1}`), stepOp(2, `{"n": 2}`), v2,
+		checkpointOp("named", 2, `{"c": 1}`),
+		outboxOp("event", `{"e": 1}`))))
 
 	latest, err := d.Latest(t.Context(), "run")
 	require.NoError(t, err)
@@ -89,7 +83,7 @@ func TestDirectAppliesAnEventAndReadsItBack(t *testing.T) {
 	}
 	require.Zero(t, readRow(t, look, "run", 1).seq)
 	exec(t, look, "UPDATE workflow_steps SET log_seq=77, log_gen=3")
-	require.NoError(t, d.Apply(t.Context(), of("run", oneStep(1, `{"n": 3}`))))
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(1, `{"n": 3}`))))
 	row := readRow(t, look, "run", 1)
 	require.JSONEq(t, `{"n": 3}`, row.state, "who comes later overwrites")
 	require.Equal(t, []uint64{77, 3}, []uint64{row.seq, row.gen}, "and leaves the place in the log, as LangGraph-Go does")
@@ -159,17 +153,39 @@ func TestDirectGoesOnAfterItsServerWasRestarted(t *testing.T) {
 	d := direct(t, dsn, func(c *DirectConfig) { c.MaxIdle = 20 })
 	var g errgroup.Group
 	for i := range int32(20) { // so that many connections idle
-		g.Go(func() error { return d.Apply(t.Context(), of("run", oneStep(i, `1`))) })
+		g.Go(func() error { return d.Apply(t.Context(), of("run", stepOp(i, `1`))) })
 	}
 	require.NoError(t, g.Wait())
 	server.Kill()
-	err := d.Apply(t.Context(), of("run", oneStep(20, `1`)))
+	err := d.Apply(t.Context(), of("run", stepOp(20, `1`)))
 	requireClass(t, batcher.Again, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, server.Restart(ctx))
-	require.NoError(t, d.Apply(t.Context(), of("run", oneStep(20, `1`))))
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(20, `1`))))
 	page, err := d.Steps(t.Context(), wire.StepsRequest{RunID: "run"})
 	require.NoError(t, err)
 	require.Len(t, page.Steps, 21)
+}
+
+func TestTheRightsOfTheDocumentationAreEnoughForDirect(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	direct(t, dsn)
+	grants := slices.DeleteFunc(documentedGrants(t, "persistd"), func(g string) bool {
+		return strings.HasSuffix(g, "persistd_streams") || strings.HasSuffix(g, "persistd_partitions")
+	})
+	d := direct(t, user(t, dsn, grants...), func(c *DirectConfig) { c.Migrate = false })
+	require.NoError(t, d.Apply(t.Context(), of("run", stepOp(1, `1`), v2Op(1, "key", `1`), checkpointOp("named", 1, `1`), outboxOp("event", `1`))))
+	events, err := d.Claim(t.Context(), wire.EventsRequest{Limit: 1, LeaseMS: 1000, Holder: "me"})
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+	_, err = d.MarkEmitted(t.Context(), []string{"event"})
+	require.NoError(t, err)
+	_, err = d.BeginAttempt(t.Context(), "run")
+	require.NoError(t, err)
+	reply, err := d.Watch(t.Context(), wire.WatchRequest{RunID: "run"})
+	require.NoError(t, err)
+	require.Len(t, reply.Steps, 1)
+	require.NoError(t, d.Apply(t.Context(), of("run", deleteOp)))
 }

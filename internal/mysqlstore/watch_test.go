@@ -29,8 +29,8 @@ func TestAWatchMissesNoStepInWhateverOrderTransactionsCommit(t *testing.T) {
 	d, look := direct(t, dsn), plain(t, dsn)
 	apply := func(ops ...wire.Op) { require.NoError(t, d.Apply(t.Context(), of("run", ops...))) }
 	_, cursor := watched(t, d, 0, "", 0)
-	apply(oneStep(5, `5`))
-	apply(oneStep(-1, `0`), oneStep(2, `2`), oneStep(1, `1`))
+	apply(stepOp(5, `5`))
+	apply(stepOp(-1, `0`), stepOp(2, `2`), stepOp(1, `1`))
 	all, cursor := watched(t, d, 0, cursor, time.Minute)
 	require.Equal(t, []string{"5=5"}, all, "a page ends where the numbers fall")
 	all, cursor = watched(t, d, 0, cursor, time.Minute)
@@ -41,8 +41,8 @@ func TestAWatchMissesNoStepInWhateverOrderTransactionsCommit(t *testing.T) {
 	defer func() { _ = late.Rollback() }()
 	_, err = late.ExecContext(t.Context(), "INSERT INTO workflow_steps (run_id, step, node_id, state) VALUES ('run', 7, 'n', '7')")
 	require.NoError(t, err)
-	apply(oneStep(8, `8`))
-	apply(oneStep(5, `"again"`))
+	apply(stepOp(8, `8`))
+	apply(stepOp(5, `"again"`))
 	all, cursor = watched(t, d, 0, cursor, time.Minute)
 	require.Equal(t, []string{"8=8"}, all)
 	all, cursor = watched(t, d, 0, cursor, time.Minute)
@@ -54,15 +54,15 @@ func TestAWatchMissesNoStepInWhateverOrderTransactionsCommit(t *testing.T) {
 	require.Equal(t, []string{"7=7"}, all)
 
 	done := make(chan error, 1)
-	go func() { done <- d.Apply(t.Context(), of("run", oneStep(9, `9`))) }()
+	go func() { done <- d.Apply(t.Context(), of("run", stepOp(9, `9`))) }()
 	all, cursor = watched(t, d, 0, cursor, time.Minute)
 	require.NoError(t, <-done)
 	require.Equal(t, []string{"9=9"}, all)
 
-	apply(wire.Op{Type: wire.OpDeleteRun})
+	apply(deleteOp)
 	all, cursor = watched(t, d, 0, cursor, 0)
 	require.Empty(t, all)
-	apply(oneStep(1, `"of a new run"`))
+	apply(stepOp(1, `"of a new run"`))
 	all, _ = watched(t, d, 0, cursor, time.Minute)
 	require.Equal(t, []string{`1="of a new run"`}, all)
 
@@ -80,9 +80,9 @@ func TestALongRunIsWatchedInPages(t *testing.T) {
 	d := direct(t, dsn)
 	var ops []wire.Op
 	for i := range int32(2500) {
-		ops = append(ops, oneStep(i, `1`))
+		ops = append(ops, stepOp(i, `1`))
 	}
-	ops = append(ops, oneStep(2500, long(pageBytes)), oneStep(2501, long(pageBytes)))
+	ops = append(ops, stepOp(2500, long(pageBytes)), stepOp(2501, long(pageBytes)))
 	require.NoError(t, d.Apply(t.Context(), of("run", ops...)))
 	var cursor string
 	var sizes []int
