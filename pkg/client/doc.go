@@ -6,6 +6,16 @@
 //	err = st.SaveStep(ctx, "run-001", 3, "fetch", state)
 //	state, step, err := st.LoadLatest(ctx, "run-001")
 //
+// # Stores
+//
+// All stores do the same, as [Store] describes it, and are exchanged by their constructor alone:
+//
+//	Open           the log: fast, and safe as its Durability says; MySQL follows
+//	NewMySQLStore  MySQL itself, without a log: each call waits for it
+//	NewMemStore    the memory of the process, for tests
+//
+// Package storetest tests one that somebody else writes. Package seal encrypts what any of them saves.
+//
 // # What an answer means
 //
 // A write without an error is as safe as its [Durability] says: queued in this process ([Async]), stored in the log ([Logged], the
