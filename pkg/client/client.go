@@ -115,7 +115,8 @@ type HistoryStore[S any] interface {
 	// GetStep returns one step of a run, or [ErrNotFound]. It sees what Steps does.
 	GetStep(ctx context.Context, runID string, step int) (Step[S], error)
 
-	// ListRuns yields the runs that have a step in MySQL, in the order of the bytes of their ids.
+	// ListRuns yields the runs that have a step in MySQL, in the order of the bytes of their ids; MySQL has one that goes on with a
+	// control character before what it goes on from.
 	ListRuns(ctx context.Context, filter RunFilter) iter.Seq2[Run, error]
 
 	// DeleteRun deletes a run: its steps, its V2 checkpoints with the idempotency keys that guard them, and its outbox events that were
