@@ -31,25 +31,24 @@ func (s *store[S]) Steps(ctx context.Context, runID string, from, limit int) ite
 
 // stepRecords yields the run's steps as they are stored; limit 0 or less is no limit.
 func (s *store[S]) stepRecords(ctx context.Context, runID string, from, limit int) iter.Seq2[wire.StepRecord, error] {
-	var first wire.Op
-	left, wrong := limit, cmp.Or(checkRun(runID), setStep(&first, from))
-	return pages(wrong, func(next *int32) ([]wire.StepRecord, *int32, error) {
-		ctx, cancel, err := s.enter(ctx)
-		defer cancel()
-		if err != nil {
-			return nil, nil, err
-		}
-		if next == nil {
-			next = &first.Step
-		}
-		page, err := s.backend.steps(ctx, wire.StepsRequest{RunID: runID, From: *next, Limit: max(left, 0)})
-		if limit > 0 {
-			if left -= len(page.Steps); left <= 0 {
-				page.Next = nil
+	return func(yield func(wire.StepRecord, error) bool) {
+		var first wire.Op
+		left, wrong := max(limit, 0), cmp.Or(checkRun(runID), setStep(&first, from))
+		pages(wrong, func(next *int32) ([]wire.StepRecord, *int32, error) {
+			ctx, cancel, err := s.enter(ctx)
+			defer cancel()
+			if err != nil {
+				return nil, nil, err
 			}
-		}
-		return page.Steps, page.Next, err
-	})
+			page, err := s.backend.steps(ctx, wire.StepsRequest{RunID: runID, From: *cmp.Or(next, &first.Step), Limit: left})
+			if limit > 0 {
+				if left -= len(page.Steps); left <= 0 {
+					page.Next = nil
+				}
+			}
+			return page.Steps, page.Next, err
+		})(yield)
+	}
 }
 
 func (s *store[S]) decodeStep(runID string, r *wire.StepRecord) (Step[S], error) {
@@ -98,26 +97,26 @@ func (s *store[S]) runRecords(ctx context.Context, filter RunFilter) iter.Seq2[w
 	if !utf8.ValidString(filter.Prefix) || !utf8.ValidString(filter.After) {
 		wrong = &fault{kind: ErrInvalidID, err: errors.New("prefix or after is not valid UTF-8: no id is like it")}
 	}
-	q := wire.RunsRequest{
-		// What is saved is kept to the microsecond: what was saved after this moment may be a fraction of one before it.
-		Prefix: filter.Prefix, UpdatedSince: filter.UpdatedSince.Truncate(time.Microsecond), After: filter.After, Limit: max(filter.Limit, 0),
-	}
 	return pages(wrong, func(after *string) ([]wire.RunRecord, *string, error) {
 		ctx, cancel, err := s.enter(ctx)
 		defer cancel()
 		if err != nil {
 			return nil, nil, err
 		}
-		if after != nil {
-			q.After = *after
-		}
-		page, err := s.backend.runs(ctx, q)
+		page, err := s.backend.runs(ctx, wire.RunsRequest{
+			// What is saved is kept to the microsecond: what was saved after this moment may be a fraction of one before it.
+			Prefix: filter.Prefix, UpdatedSince: filter.UpdatedSince.Truncate(time.Microsecond), After: *cmp.Or(after, &filter.After),
+			Limit: min(max(filter.Limit, 0), maxRuns),
+		})
 		if page.Next == "" {
 			return page.Runs, nil, err
 		}
 		return page.Runs, &page.Next, err
 	})
 }
+
+// maxRuns is how many runs a page has at most.
+const maxRuns = 1000
 
 func (s *store[S]) DeleteRun(ctx context.Context, runID string) error {
 	b := s.builder()

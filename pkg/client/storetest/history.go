@@ -85,19 +85,30 @@ var history = []sentence{
 			require.Equal(t, text[n:], step.State.Text)
 		}
 	}},
-	{"whoever has seen enough may leave, and come again", func(t *testing.T, s *suite) {
-		run := unique("run")
+	{"whoever has seen enough may leave", func(t *testing.T, s *suite) {
+		run, seen := unique("run"), 0
 		saveSteps(t, s.st, run, 10)
-		list := s.st.Steps(t.Context(), run, 0, 0)
-		for range 2 {
-			seen := 0
-			for _, err := range list {
-				require.NoError(t, err)
-				if seen++; seen == 3 {
-					break
-				}
+		for _, err := range s.st.Steps(t.Context(), run, 0, 0) {
+			require.NoError(t, err)
+			if seen++; seen == 3 {
+				break
 			}
-			require.Equal(t, 3, seen)
+		}
+		require.Equal(t, 3, seen)
+	}},
+	{"an iterator that is used again begins again", func(t *testing.T, s *suite) {
+		run := unique("run")
+		saveSteps(t, s.st, run, 1500)
+		for _, limit := range []int{0, 3, 1200} {
+			list, want := s.st.Steps(t.Context(), run, 2, limit), min(limit, 1499)
+			if limit == 0 {
+				want = 1499
+			}
+			for range 2 {
+				steps := all(t, list)
+				require.Len(t, steps, want)
+				require.Equal(t, 2, steps[0].Step)
+			}
 		}
 	}},
 	{"a run that is not there has no steps", func(t *testing.T, s *suite) {

@@ -136,7 +136,10 @@ var runs = []sentence{
 		ids := idsOfRuns(s.list(t, client.RunFilter{Prefix: prefix}, count), prefix)
 		require.True(t, slices.IsSorted(ids))
 		require.Len(t, slices.Compact(ids), count)
-		require.Len(t, all(t, s.st.ListRuns(t.Context(), client.RunFilter{Prefix: prefix, Limit: count - 5})), count-5)
+		listing := s.st.ListRuns(t.Context(), client.RunFilter{Prefix: prefix, Limit: count - 5})
+		for range 2 { // it begins again when it is used again
+			require.Equal(t, ids[:count-5], idsOfRuns(all(t, listing), prefix))
+		}
 	}},
 	{"a prefix that no id has is refused", func(t *testing.T, s *suite) {
 		require.ErrorIs(t, failure(s.st.ListRuns(t.Context(), client.RunFilter{Prefix: "a\xff"})), client.ErrInvalidID)
