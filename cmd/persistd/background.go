@@ -10,6 +10,7 @@ import (
 	"github.com/persistd/persistd/internal/relay"
 	"github.com/persistd/persistd/internal/retention"
 	"github.com/persistd/persistd/internal/stream"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // background is what a replica does beside applying and answering: the relay, where it is on, and the retention. Neither holds anybody up, and
@@ -47,7 +48,8 @@ func (d *daemon) startBackground(ctx context.Context) (err error) {
 		return err
 	}
 	started, err := relay.New(relay.Config{
-		Holder: "relay " + d.cfg.Instance, Batch: d.cfg.Relay.Batch, Lease: d.cfg.Relay.Lease, Interval: d.cfg.Relay.Interval,
+		Holder: "relay " + wire.Token(d.cfg.Instance), // of bounded length, and still the instance's own
+		Batch:  d.cfg.Relay.Batch, Lease: d.cfg.Relay.Lease, Interval: d.cfg.Relay.Interval,
 		RetryMin: d.cfg.Retry.Min, RetryMax: d.cfg.Retry.Max,
 	}, d.store, sink, d.reg, d.log.Named("relay"))
 	if err != nil {
