@@ -216,3 +216,26 @@ func TestTwoEmittersNeverHaveTheSameEvents(t *testing.T) {
 	}
 	require.Zero(t, s.count("events_outbox", "emitted_at IS NULL"))
 }
+
+// A relay without a place for its events waits by itself for one: the log is applied and watched, and the replica is ready.
+func TestARelayThatWaitsForAStreamHoldsUpNothingElse(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	d := s.serveHere(hooks{}, "PERSISTD_RELAY_MODE=on", "PERSISTD_RELAY_MAX_BYTES=1024TiB")
+	st := s.open()
+	require.NoError(t, st.WithTransaction(t.Context(), func(tx client.Tx[json.RawMessage]) error {
+		if err := tx.SaveStep("run", 0, "node", json.RawMessage(`{}`)); err != nil {
+			return err
+		}
+		return tx.SaveEvents(client.Event{Msg: "0"})
+	}))
+	s.eventually("the log is applied", func() bool { return s.count("events_outbox", "emitted_at IS NULL") == 1 })
+	require.Contains(t, d.waitingFor.Load().step, "relayed events")
+	s.makeEventStream()
+	s.eventually("the event is relayed", func() bool { return s.count("events_outbox", "emitted_at IS NULL") == 0 })
+	require.NoError(t, d.stop())
+
+	require.NoError(t, s.js.DeleteStream(t.Context(), "EVENTS"))
+	d = s.serveHere(hooks{}, "PERSISTD_RELAY_MODE=on", "PERSISTD_RELAY_MAX_BYTES=1024TiB")
+	require.NoError(t, d.stop(), "while it waits")
+}

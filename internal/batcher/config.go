@@ -22,7 +22,8 @@ type Config struct {
 	Jitter float64
 	// AttemptTimeout bounds one attempt to commit or to keep dead letters, together with a second for each MiB of the events: the
 	// largest transaction, 64 MiB, has 94 s by default. An attempt that is cut off is made again from its beginning, so a database
-	// that needs longer never gets there. Default 30 s.
+	// that needs longer never gets there; but one that deletes runs, whose events do not show how much that is, gets twice the time then, and so
+	// on up to 16 times. Default 30 s.
 	AttemptTimeout time.Duration
 }
 

@@ -78,7 +78,7 @@ func (b *Batcher) bury(ctx context.Context, poison []wire.Event) error {
 	}
 	retry := b.retries()
 	for {
-		err := b.timed(ctx, "keep dead letters", bytes, func(ctx context.Context) error { return b.deps.DeadLetters.Put(ctx, poison) })
+		err := b.timed(ctx, "keep dead letters", 1, bytes, func(ctx context.Context) error { return b.deps.DeadLetters.Put(ctx, poison) })
 		if err == nil {
 			break
 		}

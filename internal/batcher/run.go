@@ -57,7 +57,7 @@ func (b *Batcher) take(ctx context.Context, first wire.Event) error {
 	}
 	batch, poison := b.gather(first)
 	if len(poison) == 0 {
-		err := b.attempt(ctx, batch)
+		err := b.attempt(ctx, batch, 1)
 		b.leave()
 		return b.settle(ctx, batch, begin, err)
 	}
@@ -102,14 +102,14 @@ func (b *Batcher) commit(ctx context.Context, batch *Batch, begin time.Time) err
 	if err := b.pass(ctx); err != nil {
 		return err
 	}
-	err := b.attempt(ctx, batch)
+	err := b.attempt(ctx, batch, 1)
 	b.leave()
 	return b.settle(ctx, batch, begin, err)
 }
 
 // settle does what the outcome of the first attempt asks for, until the batch is committed or the term is over.
 func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err error) error {
-	retry := b.retries()
+	retry, times := b.retries(), 1
 	for err != nil {
 		e := classify(err)
 		switch {
@@ -135,7 +135,8 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 		if err := b.pass(ctx); err != nil {
 			return err
 		}
-		err = b.attempt(ctx, batch)
+		times = longer(times, batch, err)
+		err = b.attempt(ctx, batch, times)
 		b.leave()
 	}
 	b.committed(batch, begin)
@@ -164,23 +165,54 @@ func (b *Batcher) committed(batch *Batch, begin time.Time) {
 	}
 }
 
-// attempt tries once to commit.
-func (b *Batcher) attempt(ctx context.Context, batch *Batch) error {
+// attempt tries once to commit, within so many times the usual time.
+func (b *Batcher) attempt(ctx context.Context, batch *Batch, times int) error {
 	b.enter(Committing, nil)
-	return b.timed(ctx, "commit", batch.Bytes, func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
+	return b.timed(ctx, "commit", times, batch.Bytes, func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
 }
 
+// timeout is an attempt that was cut off.
+type timeout struct {
+	what  string
+	after time.Duration
+}
+
+func (t *timeout) Error() string { return fmt.Sprintf("%s timed out after %s", t.what, t.after) }
+
 // timed runs one attempt on so many bytes within its time, whose end has a name of its own.
-func (b *Batcher) timed(ctx context.Context, what string, bytes int, f func(context.Context) error) error {
-	most := b.cfg.AttemptTimeout + time.Duration(bytes>>20)*time.Second
-	limit := fmt.Errorf("%s timed out after %s", what, most)
-	ctx, cancel := context.WithTimeoutCause(ctx, most, limit)
+func (b *Batcher) timed(ctx context.Context, what string, times, bytes int, f func(context.Context) error) error {
+	limit := &timeout{what, time.Duration(times)*b.cfg.AttemptTimeout + time.Duration(bytes>>20)*time.Second}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit.after, limit)
 	defer cancel()
 	err := f(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), limit) {
 		return errors.Join(limit, err)
 	}
 	return err
+}
+
+// longest is how many times the usual time an attempt gets at most.
+const longest = 16
+
+// longer is how many times the usual time the next attempt gets, after one that failed with err. How much a deletion has to do its event
+// does not show: one that was cut off gets twice the time, or it would never get there. Other batches' bytes tell, and a server that hangs
+// is not to be waited for longer each time.
+func longer(times int, batch *Batch, err error) int {
+	if _, cut := errors.AsType[*timeout](err); !cut || times >= longest || !deletes(batch) {
+		return times
+	}
+	return 2 * times
+}
+
+func deletes(batch *Batch) bool {
+	for i := range batch.Events {
+		for j := range batch.Events[i].Ops {
+			if batch.Events[i].Ops[j].Type == wire.OpDeleteRun {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // wait pauses before the next attempt.

@@ -11,6 +11,9 @@ import (
 const v2SQL = "SELECT c.step_id, COALESCE(c.label,''), c.rng_seed, c.idempotency_key, c.timestamp, c.attempt, c.created_at, c.log_seq, c.log_gen," +
 	" c.state, c.frontier, c.recorded_ios FROM workflow_checkpoints_v2 c" + byStep + "WHERE c.run_id=? AND c.step_id"
 
+// byLabel is as byStep: a run with many checkpoints under one label would have MariaDB read the checkpoints of all runs.
+const byLabel = " FORCE INDEX (idx_label, " + runStepKey + ") "
+
 // v2Scan takes a row of v2SQL.
 type v2Scan struct {
 	record          wire.V2Record
@@ -45,7 +48,7 @@ func (r *reads) CheckpointV2(ctx context.Context, q wire.V2Request) (*wire.V2Rec
 	case q.StepID != nil:
 		args = append(args, *q.StepID)
 	case q.Label != "":
-		where, args = "=(SELECT MAX(step_id) FROM workflow_checkpoints_v2 WHERE run_id=? AND label=?)", append(args, q.RunID, q.Label)
+		where, args = "=(SELECT MAX(step_id) FROM workflow_checkpoints_v2"+byLabel+"WHERE run_id=? AND label=?)", append(args, q.RunID, q.Label)
 	default:
 		where, args = "=(SELECT MAX(step_id) FROM workflow_checkpoints_v2 WHERE run_id=?)", append(args, q.RunID)
 	}

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/persistd/persistd/internal/retention"
@@ -19,8 +19,8 @@ const sweepPage = 1000
 // Sweep implements [retention.Sweeper].
 //
 // A key is only removed when no checkpoint has it any more: so it expires with or after what it guards. That cannot change between the look
-// and the removal: a key that was used is never used again while its row is there. Keys that LangGraph-Go wrote do not say what they guard,
-// and stay.
+// and the removal: a key that was used is never used again while its row is there, and one that is there again, because its run was deleted in
+// between and saved anew, is not old. Keys that LangGraph-Go wrote do not say what they guard, and stay.
 func (s *Store) Sweep(ctx context.Context, table retention.Table, age time.Duration, after string) (int64, string, error) {
 	switch table {
 	case retention.Keys:
@@ -56,12 +56,25 @@ func (s *Store) sweepKeys(ctx context.Context, age time.Duration, after string) 
 	if len(old) == 0 {
 		return 0, next, nil
 	}
-	res, err := s.readers.ExecContext(ctx, "DELETE FROM idempotency_keys WHERE key_value IN ("+strings.Repeat("?,", len(old)-1)+"?"+")", old...)
-	if err != nil {
-		return 0, "", err //nolint:wrapcheck // the caller does.
+	removed, err = s.removeKeys(ctx, age, old)
+	return removed, next, err
+}
+
+// removeKeys removes those of the keys that are old.
+func (s *Store) removeKeys(ctx context.Context, age time.Duration, keys []any) (removed int64, err error) {
+	for part := range slices.Chunk(keys, largestChunk) {
+		res, err := s.readers.ExecContext(ctx, "DELETE FROM idempotency_keys WHERE key_value IN "+string(appendMarks(nil, len(part)))+
+			" AND created_at < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND", append(slices.Clone(part), age.Microseconds())...)
+		if err != nil {
+			return removed, err //nolint:wrapcheck // the caller does.
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return removed, err //nolint:wrapcheck // never fails with this driver.
+		}
+		removed += n
 	}
-	removed, err = res.RowsAffected()
-	return removed, next, err //nolint:wrapcheck // never fails with this driver.
+	return removed, nil
 }
 
 // collectKeys reads a page: the keys that guard nothing into old, the last key looked at into last.

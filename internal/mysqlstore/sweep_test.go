@@ -70,6 +70,24 @@ func TestAKeyIsRemovedOnceItIsOldAndGuardsNothing(t *testing.T) {
 	require.Zero(t, sweep(t, s, retention.Keys, time.Hour), "again")
 }
 
+func TestAKeyThatIsUsedAnewWhileOldOnesAreRemovedStays(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	term := acquire(t, s, 0)
+	commit(t, s, &term, guarded(1, "run", 1, "old"), guarded(2, "run", 2, "saved anew"))
+	exec(t, look, "UPDATE idempotency_keys SET created_at = CURRENT_TIMESTAMP(6) - INTERVAL 2 HOUR")
+	commit(t, s, &term, eventOf(3, "run", deleteOp)) // a sweep has looked before
+	anew := guarded(4, "run", 2, "saved anew")
+	anew.Message.Logged = time.Now()
+	commit(t, s, &term, anew)
+	exec(t, look, "INSERT INTO idempotency_keys (key_value, run_id, created_at) VALUES ('old', 'run', CURRENT_TIMESTAMP(6) - INTERVAL 2 HOUR)")
+
+	n, err := s.removeKeys(t.Context(), time.Hour, []any{"old", "saved anew"})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.Equal(t, []string{"saved anew"}, texts(t, look, "SELECT key_value FROM idempotency_keys"))
+}
+
 func TestEventsAreRemovedOnceTheyWereEmittedLongAgo(t *testing.T) {
 	t.Parallel()
 	s, _, look := ready(t)

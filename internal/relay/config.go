@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Config says how a relay works. The zero value of a field but Holder means its default.
 type Config struct {
-	// Holder is the name that the leases are in: this replica's. It has no default.
+	// Holder is the name that the leases are in: this replica's, at most 200 characters, to which a number may be added. It has no default.
 	Holder string
 	// Batch is how many events are claimed at a time, at most. Default 500; at most 1000.
 	Batch int
@@ -45,6 +46,7 @@ func (c Config) Validate() error {
 		}
 	}
 	bad(c.Holder != "", "Holder", c.Holder, "must not be empty")
+	bad(utf8.RuneCountInString(c.Holder) <= 200, "Holder", c.Holder, "must have at most 200 characters")
 	bad(c.Batch >= 1 && c.Batch <= 1000, "Batch", c.Batch, "must be 1 to 1000")
 	bad(c.Parallel >= 1, "Parallel", c.Parallel, "must be positive")
 	bad(c.Lease >= time.Second, "Lease", c.Lease, "must be at least 1s")

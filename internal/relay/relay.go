@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ type Sink interface {
 //   - At least once: an event is marked only when the sink has it. Whoever dies in between leaves it pending.
 //   - In order per run: the events of a run are published one after the other, and not past one that was not taken; nobody else is given
 //     later ones meanwhile. No event is published when its lease may be over.
+//   - A run that is stuck holds up no other, however much of it is pending: what was not taken several times stays leased under the name
+//     that it was claimed in, and the next claims are made in another.
 //
 // The round, in outline:
 //
@@ -53,6 +56,7 @@ type Sink interface {
 //	claim                                        (crash here: the lease ends, another claims them)
 //	publish, runs side by side                   (crash here: published again, under the same ids)
 //	mark what was taken                          (crash here: the same)
+//	not all of it was, for the third time or more in a row → leave the rest alone until its lease is over
 type Relay struct {
 	cfg     Config
 	outbox  Outbox
@@ -61,7 +65,10 @@ type Relay struct {
 	metrics *metrics
 	wake    chan struct{}
 
-	unmarked []string // owned by run: published, and not yet marked
+	// Owned by run: what is published and not yet marked; how many rounds in a row left something unpublished; and how often claims
+	// had to go on in another name.
+	unmarked     []string
+	stuck, names int
 
 	mu      sync.Mutex    // guards what follows
 	done    chan struct{} // nil before Start, closed when run has returned
@@ -181,17 +188,42 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	}
 	r.metrics.oldest.Set(max(0, time.Since(events[0].SavedAt).Seconds()))
 	failed := r.publish(ctx, ends, events)
+	r.leave(failed)
 	return len(events), errors.Join(failed, r.mark(ctx))
 }
 
 func (r *Relay) claim(ctx context.Context) ([]wire.OutboxRecord, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.Timeout, fmt.Errorf("claim timed out after %s", r.cfg.Timeout))
 	defer cancel()
-	events, err := r.outbox.Claim(ctx, wire.EventsRequest{Limit: r.cfg.Batch, LeaseMS: r.cfg.Lease.Milliseconds(), Holder: r.cfg.Holder})
+	events, err := r.outbox.Claim(ctx, wire.EventsRequest{Limit: r.cfg.Batch, LeaseMS: r.cfg.Lease.Milliseconds(), Holder: r.holder()})
 	if err != nil {
 		return nil, fmt.Errorf("claim events: %w", err)
 	}
 	return events, nil
+}
+
+// patience is how many rounds in a row try what is not taken before it is left alone. So a sink that is away for a moment is served at once
+// when it is back, and not when the leases end.
+const patience = 3
+
+// leave goes on in another name when what was claimed is stuck: in this one, claims would give the same events again, and when those fill a
+// claim, no others. They are claimed anew, by whoever is first, once their lease is over.
+func (r *Relay) leave(failed error) {
+	if failed == nil {
+		r.stuck = 0
+		return
+	}
+	if r.stuck++; r.stuck >= patience {
+		r.names++
+	}
+}
+
+// holder is the name to claim in.
+func (r *Relay) holder() string {
+	if r.names == 0 {
+		return r.cfg.Holder
+	}
+	return r.cfg.Holder + "/" + strconv.Itoa(r.names)
 }
 
 // publish publishes events, of each run in order, and remembers those that the sink took. Its error is of the first run that stuck.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -187,6 +188,59 @@ func TestAnEventThatIsNotTakenHoldsUpItsRunAndNoOther(t *testing.T) {
 		requireInOrder(t, s.got())
 		require.Len(t, s.got(), 6)
 		require.Zero(t, o.pending())
+		require.NoError(t, r.Stop(t.Context()))
+	})
+}
+
+func TestARunThatIsStuckHoldsUpNoOtherHoweverMuchOfItIsPending(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck := true
+		all := events(4, 5)
+		slices.SortStableFunc(all, func(x, y wire.OutboxRecord) int { return strings.Compare(x.RunID, y.RunID) })
+		o := newOutbox(all...)
+		s := &sink{refuse: func(id string) error {
+			if stuck && (id == "0-0" || id == "1-0") { // larger than a message, say
+				return errors.New("maximum payload exceeded")
+			}
+			return nil
+		}}
+		r := start(t, Config{Batch: 3}, o, s)
+		after(15 * time.Second)
+		require.Equal(t, 10, o.pending(), "the other two runs are through")
+		requireInOrder(t, s.got())
+		after(time.Hour)
+		require.Equal(t, 10, o.pending())
+		s.mu.Lock()
+		stuck = false
+		s.mu.Unlock()
+		after(time.Minute)
+		require.Zero(t, o.pending())
+		requireInOrder(t, s.got())
+		require.Len(t, s.got(), 20)
+		require.NoError(t, r.Stop(t.Context()))
+	})
+}
+
+func TestASinkThatWasAwayIsServedAtOnceWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		away := true
+		o := newOutbox(events(2, 3)...)
+		s := &sink{refuse: func(string) error {
+			if away {
+				return errors.New("no response")
+			}
+			return nil
+		}}
+		r := start(t, Config{}, o, s)
+		synctest.Wait()
+		require.Empty(t, s.got())
+		s.mu.Lock()
+		away = false
+		s.mu.Unlock()
+		after(time.Second)
+		require.Zero(t, o.pending(), "not after a lease")
 		require.NoError(t, r.Stop(t.Context()))
 	})
 }
