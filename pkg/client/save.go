@@ -14,7 +14,7 @@ import (
 
 // apply publishes w and waits, as long as its durability asks, or until it is told what became of w:
 //
-//	make the messages: one, or the parts of a batch → the fence of its attempt
+//	make the messages: one, or the parts of a batch → what is queued of checkpoints that it replaces → the fence of its attempt
 //	publish, behind the run's earlier writes → async: return
 //	wait until the log has it → logged, and nothing to be told: return
 //	wait until it is committed, or decided otherwise
@@ -24,6 +24,9 @@ func (e *engine) apply(ctx context.Context, w *write) error {
 	}
 	msgs, err := e.messages(w)
 	if err != nil {
+		return err
+	}
+	if err := e.replaced(ctx, w); err != nil {
 		return err
 	}
 	pub := &publication{msgs: msgs, runID: w.id, async: w.durability == Async && !w.told(), explain: w.explain}
@@ -44,6 +47,21 @@ func (e *engine) apply(ctx context.Context, w *write) error {
 		return err
 	}
 	return e.waitCommitted(ctx, w, ack)
+}
+
+// replaced waits until what this client has queued of w's named checkpoints is over: under subjects of their own they would not stay in
+// front of w, and the later of the two in the log stands.
+func (e *engine) replaced(ctx context.Context, w *write) error {
+	for i := range w.ops {
+		op := &w.ops[i]
+		if op.Type != wire.OpCheckpoint || w.kind == wire.KindCheckpoint && op.ID == w.id {
+			continue
+		}
+		if err := e.ownWrites(ctx, wire.KindCheckpoint, op.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // explain is the error of an async write, which says what the write was.

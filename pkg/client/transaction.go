@@ -16,13 +16,20 @@ func (s *store[S]) WithTransaction(ctx context.Context, fn func(tx Tx[S]) error)
 	}
 	b := s.builder()
 	b.keyed = true
-	if err := fn(b); err != nil {
+	if err := collect(b, fn); err != nil {
 		if b.err != nil && !errors.Is(err, b.err) {
 			err = fmt.Errorf("%w: %w", err, b.err)
 		}
 		return newError(opTransaction, b.runID, 0, err)
 	}
 	return wrapError(opTransaction, b.runID, 0, s.commit(ctx, b))
+}
+
+// collect has fn fill b, which is nobody else's again when it returns, or panics.
+func collect[S any](b *builder[S], fn func(tx Tx[S]) error) error {
+	t := &tx[S]{to: b}
+	defer t.end()
+	return fn(t)
 }
 
 // commit applies what b holds, unless a part of it can never be.
@@ -49,7 +56,7 @@ func (s *store[S]) commit(ctx context.Context, b *builder[S]) error {
 	return s.backend.apply(ctx, w)
 }
 
-// builder makes a write of what is given to it: it checks and encodes. It is the [Tx] of a transaction.
+// builder makes a write of what is given to it: it checks and encodes.
 type builder[S any] struct {
 	codec    Codec
 	maxDepth int
@@ -63,8 +70,6 @@ type builder[S any] struct {
 	plain []wire.Op
 	err   error // the first one
 }
-
-var _ Tx[any] = (*builder[any])(nil)
 
 func (s *store[S]) builder() *builder[S] { return &builder[S]{codec: s.codec, maxDepth: s.maxDepth} }
 

@@ -81,8 +81,8 @@ type RunFilter struct {
 }
 
 // Tx collects what a transaction writes; see [Store.WithTransaction]. A method's error says that its argument can never be stored; the
-// transaction then fails with it, whatever the function returns. All that it writes is of one run, but for named checkpoints. It is
-// of no use after the function returned, and may not be used concurrently.
+// transaction then fails with it, whatever the function returns. All that it writes is of one run, but for named checkpoints. When
+// the function has returned all its methods return an error. It may not be used concurrently.
 type Tx[S any] interface {
 	SaveStep(runID string, step int, nodeID string, state S) error
 	SaveCheckpoint(id string, state S, step int) error
