@@ -108,7 +108,7 @@ func TestCreatedAtIsWhenTheStepWasLoggedToTheMicrosecondInAnyTimeZone(t *testing
 		{time.Date(2026, 3, 29, 1, 30, 0, 999999999, tokyo), time.Date(2026, 3, 28, 16, 30, 0, 999999000, time.UTC)},
 		{time.Date(2026, 10, 25, 2, 30, 0, 1000, time.UTC), time.Date(2026, 10, 25, 2, 30, 0, 1000, time.UTC)},
 		{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)},
-		{time.Time{}, firstTime},
+		{time.Unix(0, 0), firstTime},
 		{time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), lastTime},
 	} {
 		e := save(uint64(i+1), "run", int32(i), `1`)

@@ -27,9 +27,9 @@ var (
 	// ErrLogFull says that the log took no more until the deadline. The step is not logged; persistd is behind, or the stream's
 	// max_bytes is too small.
 	ErrLogFull = errors.New("log is full")
-	// ErrUnavailable says that NATS, the log, or persistd did not answer; the message says which.
+	// ErrUnavailable says that NATS, the log, persistd, or of a [MySQLStore] the database, did not answer; the message says which.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrPermission says that the NATS server does not let this user connect, publish, or subscribe.
+	// ErrPermission says that the NATS server, or the database, does not let this user connect or do what is to be done.
 	ErrPermission = errors.New("permission denied")
 	// ErrBackpressure says that the client was full until ctx ended. Nothing was queued.
 	ErrBackpressure = errors.New("client is full")
