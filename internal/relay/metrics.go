@@ -21,7 +21,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}),
 		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "persistd", Subsystem: "relay", Name: "oldest_event_seconds",
-			Help: "Age of the oldest outbox event that this replica last claimed; 0 when there was none.",
+			Help: "Age of the oldest outbox event that this replica last claimed, or that nobody takes; 0 when there was none.",
 		}),
 	}
 	return m, errors.Join(reg.Register(m.events), reg.Register(m.failures), reg.Register(m.oldest))

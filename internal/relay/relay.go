@@ -69,6 +69,8 @@ type Relay struct {
 	// had to go on in another name.
 	unmarked     []string
 	stuck, names int
+	// left is when the oldest event that was not taken was saved, until when it is leased: nobody claims it before.
+	left, until time.Time
 
 	mu      sync.Mutex    // guards what follows
 	done    chan struct{} // nil before Start, closed when run has returned
@@ -182,11 +184,10 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.metrics.oldest.Set(r.age(events))
 	if len(events) == 0 {
-		r.metrics.oldest.Set(0)
 		return 0, nil
 	}
-	r.metrics.oldest.Set(max(0, time.Since(events[0].SavedAt).Seconds()))
 	failed := r.publish(ctx, ends, events)
 	r.leave(failed)
 	return len(events), errors.Join(failed, r.mark(ctx))
@@ -210,6 +211,9 @@ const patience = 3
 // claim, no others. They are claimed anew, by whoever is first, once their lease is over.
 func (r *Relay) leave(failed error) {
 	if failed == nil {
+		if r.stuck > 0 && r.stuck < patience { // claimed again in the same name, and taken
+			r.until = time.Time{}
+		}
 		r.stuck = 0
 		return
 	}
@@ -224,6 +228,18 @@ func (r *Relay) holder() string {
 		return r.cfg.Holder
 	}
 	return r.cfg.Holder + "/" + strconv.Itoa(r.names)
+}
+
+// age is that of the oldest event that is claimed or was left alone, in seconds; 0 when there is none.
+func (r *Relay) age(claimed []wire.OutboxRecord) float64 {
+	var age time.Duration
+	if len(claimed) > 0 {
+		age = time.Since(claimed[0].SavedAt)
+	}
+	if time.Now().Before(r.until) {
+		age = max(age, time.Since(r.left))
+	}
+	return max(0, age).Seconds()
 }
 
 // publish publishes events, of each run in order, and remembers those that the sink took. Its error is of the first run that stuck.
@@ -252,8 +268,11 @@ func (r *Relay) publish(ctx context.Context, ends time.Time, events []wire.Outbo
 	}
 	err := group.Wait()
 	for i := range events {
-		if taken[i] {
+		switch saved := events[i].SavedAt; {
+		case taken[i]:
 			r.unmarked = append(r.unmarked, events[i].EventID)
+		case time.Now().After(r.until) || saved.Before(r.left):
+			r.left, r.until = saved, ends
 		}
 	}
 	return err //nolint:wrapcheck // the group's functions say which event.

@@ -197,6 +197,9 @@ func TestARunThatIsStuckHoldsUpNoOtherHoweverMuchOfItIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := true
 		all := events(4, 5)
+		for i := range all {
+			all[i].SavedAt = time.Now()
+		}
 		slices.SortStableFunc(all, func(x, y wire.OutboxRecord) int { return strings.Compare(x.RunID, y.RunID) })
 		o := newOutbox(all...)
 		s := &sink{refuse: func(id string) error {
@@ -211,6 +214,10 @@ func TestARunThatIsStuckHoldsUpNoOtherHoweverMuchOfItIsPending(t *testing.T) {
 		requireInOrder(t, s.got())
 		after(time.Hour)
 		require.Equal(t, 10, o.pending())
+		for range 30 { // over two leases
+			after(time.Second)
+			require.InDelta(t, 3600, testutil.ToFloat64(r.metrics.oldest), 120, "that it is stuck shows also while it is left alone")
+		}
 		s.mu.Lock()
 		stuck = false
 		s.mu.Unlock()
