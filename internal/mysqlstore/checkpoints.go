@@ -80,20 +80,24 @@ func (r *reads) checkpointsV2(ctx context.Context, q wire.V2ListRequest) (reply 
 	if err != nil {
 		return reply, err
 	}
+	p := pager[wire.V2Record]{
+		query: func(ctx context.Context, db querier, last *wire.V2Record, n int) (*sql.Rows, error) {
+			from := int64(q.From)
+			if last != nil {
+				from = int64(last.StepID) + 1
+			}
+			return db.QueryContext(ctx, v2SQL+">=? ORDER BY c.step_id LIMIT ?", q.RunID, from, n)
+		},
+		scan: func(rows *sql.Rows) (wire.V2Record, int, error) {
+			var row v2Scan
+			if err := rows.Scan(row.columns()...); err != nil {
+				return wire.V2Record{}, 0, err //nolint:wrapcheck // the pager does.
+			}
+			return *row.of(generation), len(row.state) + len(row.fro) + len(row.ios), nil
+		},
+	}
 	var more bool
-	reply.Checkpoints, more, err = page(ctx, q.Limit, func(ctx context.Context, last *wire.V2Record, n int) (*sql.Rows, error) {
-		from := int64(q.From)
-		if last != nil {
-			from = int64(last.StepID) + 1
-		}
-		return r.db.QueryContext(ctx, v2SQL+">=? ORDER BY c.step_id LIMIT ?", q.RunID, from, n)
-	}, func(rows *sql.Rows) (wire.V2Record, int, error) {
-		var row v2Scan
-		if err := rows.Scan(row.columns()...); err != nil {
-			return wire.V2Record{}, 0, err //nolint:wrapcheck // page does.
-		}
-		return *row.of(generation), len(row.state) + len(row.fro) + len(row.ios), nil
-	})
+	reply.Checkpoints, more, err = p.page(ctx, r.db, q.Limit)
 	if more {
 		reply.Next = following(reply.Checkpoints[len(reply.Checkpoints)-1].StepID)
 	}

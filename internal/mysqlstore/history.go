@@ -23,27 +23,29 @@ func (r *reads) steps(ctx context.Context, q wire.StepsRequest) (reply wire.Step
 	if err != nil {
 		return reply, err
 	}
+	p := pager[wire.StepRecord]{
+		query: func(ctx context.Context, db querier, last *wire.StepRecord, n int) (*sql.Rows, error) {
+			from := int64(q.From)
+			if last != nil {
+				from = int64(last.Step) + 1
+			}
+			return db.QueryContext(ctx, "SELECT "+stepColumns+" FROM workflow_steps s"+byStep+"WHERE s.run_id=? AND s.step>=? ORDER BY s.step LIMIT ?",
+				q.RunID, from, n)
+		},
+		scan: func(rows *sql.Rows) (wire.StepRecord, int, error) {
+			var c stepScan
+			if err := rows.Scan(c.columns()...); err != nil {
+				return wire.StepRecord{}, 0, err //nolint:wrapcheck // the pager does.
+			}
+			return *c.record(generation), len(c.state), nil
+		},
+	}
 	var more bool
-	reply.Steps, more, err = page(ctx, q.Limit, func(ctx context.Context, last *wire.StepRecord, n int) (*sql.Rows, error) {
-		from := int64(q.From)
-		if last != nil {
-			from = int64(last.Step) + 1
-		}
-		return r.db.QueryContext(ctx, "SELECT "+stepColumns+" FROM workflow_steps s"+byStep+"WHERE s.run_id=? AND s.step>=? ORDER BY s.step LIMIT ?",
-			q.RunID, from, n)
-	}, func(rows *sql.Rows) (wire.StepRecord, int, error) { return scanStep(rows, generation) })
+	reply.Steps, more, err = p.page(ctx, r.db, q.Limit)
 	if more {
 		reply.Next = following(reply.Steps[len(reply.Steps)-1].Step)
 	}
 	return reply, err
-}
-
-func scanStep(rows *sql.Rows, generation uint32) (wire.StepRecord, int, error) {
-	var c stepScan
-	if err := rows.Scan(c.columns()...); err != nil {
-		return wire.StepRecord{}, 0, err //nolint:wrapcheck // the caller does.
-	}
-	return *c.record(generation), len(c.state), nil
 }
 
 // following is the number after n, nil when there is none.
@@ -108,24 +110,28 @@ type savedStep struct {
 
 // numbered reads a page of the run's steps with these numbers, which rise. Those that are not there are left out.
 func (r *reads) numbered(ctx context.Context, runID string, numbers []int32, generation uint32) ([]savedStep, error) {
-	all, _, err := page(ctx, len(numbers), func(ctx context.Context, last *savedStep, n int) (*sql.Rows, error) {
-		next := numbers
-		if last != nil {
-			i, _ := slices.BinarySearch(numbers, last.record.Step)
-			next = numbers[i+1:]
-		}
-		next = next[:min(n, len(next))]
-		return r.db.QueryContext(ctx, "SELECT "+stepColumns+", COALESCE(s.updated_at, s.created_at) FROM workflow_steps s"+byStep+
-			"WHERE s.run_id=? AND s.step IN "+string(appendMarks(nil, len(next)))+" ORDER BY s.step", append([]any{runID}, anys(next)...)...)
-	}, func(rows *sql.Rows) (s savedStep, size int, err error) {
-		var row stepScan
-		if err := rows.Scan(append(row.columns(), &s.saved)...); err != nil {
-			return s, 0, err //nolint:wrapcheck // page does.
-		}
-		s.record = *row.record(generation)
-		s.at = readpath.Cursor{Generation: uint32(row.wrote.V), Sequence: row.sequence.V, Step: s.record.Step} //nolint:gosec // G115: an INT UNSIGNED.
-		return s, len(row.state), nil
-	})
+	p := pager[savedStep]{
+		query: func(ctx context.Context, db querier, last *savedStep, n int) (*sql.Rows, error) {
+			next := numbers
+			if last != nil {
+				i, _ := slices.BinarySearch(numbers, last.record.Step)
+				next = numbers[i+1:]
+			}
+			next = next[:min(n, len(next))]
+			return db.QueryContext(ctx, "SELECT "+stepColumns+", COALESCE(s.updated_at, s.created_at) FROM workflow_steps s"+byStep+
+				"WHERE s.run_id=? AND s.step IN "+string(appendMarks(nil, len(next)))+" ORDER BY s.step", append([]any{runID}, anys(next)...)...)
+		},
+		scan: func(rows *sql.Rows) (s savedStep, size int, err error) {
+			var row stepScan
+			if err := rows.Scan(append(row.columns(), &s.saved)...); err != nil {
+				return s, 0, err //nolint:wrapcheck // the pager does.
+			}
+			s.record = *row.record(generation)
+			s.at = readpath.Cursor{Generation: uint32(row.wrote.V), Sequence: row.sequence.V, Step: s.record.Step} //nolint:gosec // G115: an INT UNSIGNED.
+			return s, len(row.state), nil
+		},
+	}
+	all, _, err := p.page(ctx, r.db, len(numbers))
 	return all, err
 }
 

@@ -3,9 +3,7 @@ package mysqlstore
 import (
 	"database/sql"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -115,57 +113,6 @@ func TestStepsAreReadByNumberOfAllAttempts(t *testing.T) {
 	page, err = s.Steps(t.Context(), wire.StepsRequest{RunID: "nobody"})
 	require.NoError(t, err)
 	require.Empty(t, page)
-}
-
-func TestAPageOfStepsIsBoundedByItsBytes(t *testing.T) {
-	t.Parallel()
-	s, _, look := ready(t)
-	sizes := map[int]int{40: pageBytes + 1, 41: 10, 42: pageBytes, 43: pageBytes, 44: 3}
-	for step := range 40 {
-		sizes[step] = 20 + 1000*step // 780 kB
-	}
-	for _, step := range slices.Sorted(maps.Keys(sizes)) {
-		putStep(t, look, "run", step, long(sizes[step]), 0, 1, step)
-	}
-	var all []int
-	for next, pages := new(int32), 0; next != nil; pages++ {
-		page, err := s.Steps(t.Context(), wire.StepsRequest{RunID: "run", From: *next})
-		require.NoError(t, err)
-		size := 0
-		for _, r := range page.Steps {
-			size += len(r.State)
-			require.Len(t, r.State, sizes[int(r.Step)])
-		}
-		require.True(t, size <= pageBytes || len(page.Steps) == 1, "%d bytes in %d steps", size, len(page.Steps))
-		if next = page.Next; next != nil {
-			require.Equal(t, page.Steps[len(page.Steps)-1].Step+1, *next)
-			require.Greater(t, size+sizes[int(*next)], pageBytes, "page %d ends early", pages)
-		}
-		all = append(all, steps(page)...)
-	}
-	require.Equal(t, slices.Sorted(maps.Keys(sizes)), all)
-}
-
-func TestAPageEndsBeforeLargeStatesThatWereNotToBeForeseen(t *testing.T) {
-	t.Parallel()
-	_, dsn, look := ready(t)
-	for step := range 20 {
-		putStep(t, look, "run", step, `1`, 0, 1, step)
-	}
-	for step := 20; step < 36; step++ {
-		putStep(t, look, "run", step, long(2<<20), 0, 1, step)
-	}
-	s := open(t, dsn, func(c *Config) { c.Readers = 1 })
-	require.NoError(t, s.Register(t.Context(), testLog))
-	for range 3 { // with a connection that was given up, too
-		page, err := s.Steps(t.Context(), wire.StepsRequest{RunID: "run"})
-		require.NoError(t, err)
-		require.Len(t, page.Steps, 20)
-		require.EqualValues(t, 20, *page.Next)
-		page, err = s.Steps(t.Context(), wire.StepsRequest{RunID: "run", From: 20})
-		require.NoError(t, err)
-		require.Equal(t, []int{20}, steps(page))
-	}
 }
 
 func TestStepsReadNoMoreRowsThanTheyReturn(t *testing.T) {

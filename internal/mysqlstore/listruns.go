@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,8 +21,7 @@ const (
 		" JOIN workflow_steps s ON s.run_id=g.run_id AND s.step=g.last ORDER BY g.run_id"
 )
 
-// Runs implements [readpath.History]. The order is the database's, that of the ids' bytes; only an id with control characters stands
-// before its own beginning. Runs that were not updated since are looked at and left out, at most 1000 of them a page.
+// Runs implements [readpath.History]. Runs that were not updated since are looked at and left out, at most 1000 of them a page.
 func (r *reads) Runs(ctx context.Context, q wire.RunsRequest) (wire.RunsReply, error) {
 	reply, err := r.runs(ctx, q)
 	return reply, r.failed("read runs", err)
@@ -38,7 +39,7 @@ func (r *reads) runs(ctx context.Context, q wire.RunsRequest) (reply wire.RunsRe
 	if !q.UpdatedSince.IsZero() {
 		look = pageRecords
 	}
-	found, err := r.lookAtRuns(ctx, q, look)
+	found, more, err := r.byBytes(ctx, q, look)
 	if err != nil {
 		return reply, err
 	}
@@ -54,17 +55,17 @@ func (r *reads) runs(ctx context.Context, q wire.RunsRequest) (reply wire.RunsRe
 			}
 		}
 		run.UpdatedAt = run.updated.Time
-		if !strings.HasPrefix(run.RunID, q.Prefix) || run.UpdatedAt.Before(q.UpdatedSince) {
+		if run.UpdatedAt.Before(q.UpdatedSince) {
 			continue
 		}
 		reply.Runs = append(reply.Runs, run.RunRecord)
-		if len(reply.Runs) == limit {
+		if len(reply.Runs) == limit && (more || i < len(found)-1) {
 			reply.Next = run.RunID
 			return reply, nil
 		}
 	}
-	if len(found) == look {
-		reply.Next = found[look-1].RunID
+	if more {
+		reply.Next = found[len(found)-1].RunID
 	}
 	return reply, nil
 }
@@ -77,20 +78,69 @@ type foundRun struct {
 	updated       sql.NullTime
 }
 
-func (r *reads) lookAtRuns(ctx context.Context, q wire.RunsRequest, n int) (_ []foundRun, err error) {
+// byBytes reads the next n runs, or a few more, in the order of the bytes of their ids. more is whether there may be others after them.
+//
+// The database has another order: it pads the shorter of two ids with spaces to compare them, so an id that goes on from another's with a
+// control character stands before that one. In all else the orders agree. So when some of those that come next there are such ids, those
+// that they go on from are read too; then none of the others is before the last of them by bytes.
+func (r *reads) byBytes(ctx context.Context, q wire.RunsRequest, n int) (found []foundRun, more bool, err error) {
 	where, args := []string{"TRUE"}, []any{}
 	within := func(condition, bound string) {
 		if bound != "" {
 			where, args = append(where, condition), append(args, bound)
 		}
 	}
-	within("run_id>?", q.After)
+	if q.After != "" {
+		lower, _ := prefixRange(q.After) // whatever goes on from it, and all else that comes after it
+		within("run_id>=?", lower)
+		n++ // itself comes, too
+	}
 	if q.Prefix != "" {
 		lower, upper := prefixRange(q.Prefix)
 		within("run_id>=?", lower)
 		within("run_id<?", upper)
 	}
-	rows, err := r.db.QueryContext(ctx, runsHead+strings.Join(where, " AND ")+runsTail, append(args, n)...)
+	if found, err = r.lookAtRuns(ctx, strings.Join(where, " AND "), args, n); err != nil {
+		return nil, false, err
+	}
+	more = len(found) == n
+	for bases := range slices.Chunk(basesOf(found), largestChunk) {
+		also, err := r.lookAtRuns(ctx, "run_id IN "+string(appendMarks(nil, len(bases))), anys(bases), len(bases))
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, also...)
+	}
+	slices.SortFunc(found, func(x, y foundRun) int { return strings.Compare(x.RunID, y.RunID) })
+	found = slices.DeleteFunc(found, func(run foundRun) bool { return !asks(q, run.RunID) })
+	if len(found) == 0 && more { // all of them were of the few that the range has too many
+		return r.byBytes(ctx, q, 2*n)
+	}
+	return found, more, nil
+}
+
+// asks is whether q asks for a run, however late it was updated.
+func asks(q wire.RunsRequest, id string) bool { return id > q.After && strings.HasPrefix(id, q.Prefix) }
+
+// basesOf are the ids that ids of found go on from with a control character, perhaps after spaces; those that are in found left out.
+func basesOf(found []foundRun) []string {
+	there, bases := map[string]bool{}, map[string]bool{}
+	for i := range found {
+		id := found[i].RunID
+		there[id] = true
+		for end := range len(id) {
+			if base := strings.TrimRight(id[:end], " "); id[end] < ' ' && base != "" {
+				bases[base] = true
+			}
+		}
+	}
+	maps.DeleteFunc(bases, func(id string, _ bool) bool { return there[id] })
+	return slices.Sorted(maps.Keys(bases))
+}
+
+// lookAtRuns reads the first n runs, in the order of the database, that a condition finds.
+func (r *reads) lookAtRuns(ctx context.Context, where string, args []any, n int) (_ []foundRun, err error) {
+	rows, err := r.db.QueryContext(ctx, runsHead+where+runsTail, append(args, n)...)
 	if err != nil {
 		return nil, fmt.Errorf("select: %w", err)
 	}
