@@ -89,6 +89,23 @@ func ExampleNew() {
 	// step 3 <nil>
 }
 
+// Without a log, and without persistd: the store writes to MySQL itself, into the tables that LangGraph-Go's own has.
+func ExampleNew_mySQL() {
+	mysql, err := client.NewMySQLStore[WorkflowState](os.Getenv("MYSQL_DSN"))
+	if err != nil {
+		log.Fatalf("open store: %v", err)
+	}
+	st := langgraphgo.New(mysql)
+	defer st.Close()
+
+	engine, err := newEngine(st)
+	if err != nil {
+		log.Fatal(err)
+	}
+	final, err := engine.Run(context.Background(), "run-001", WorkflowState{})
+	fmt.Println(final.Seen, err, mysql.Stats().OpenConnections)
+}
+
 // A worker takes over a run that another one may have left in the middle, and goes on after its last step.
 func ExampleStore_Resume() {
 	ctx := context.Background()
