@@ -8,7 +8,7 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// deleteRuns deletes the runs that events delete, up to the place of the last one that does: what is newer is of the run that came after.
+// deleteRuns deletes the runs that events delete, up to the last one that does: what is newer is of the run that came after.
 // The place stays in the run's row, so that older events, when they are applied again, do not bring back what is deleted. An event
 // that is the last one that deleted the run already has nothing to do.
 func (a *applier) deleteRuns(ctx context.Context, runs runStates, events []wire.Event, out []outcome) error {
@@ -43,7 +43,7 @@ func (a *applier) deleteRuns(ctx context.Context, runs runStates, events []wire.
 // deletion deletes a table's rows of runs; t is the table with the runs in its statement.
 type deletion struct {
 	statement
-	// keys says that the rows are idempotency keys: those of the deleting event itself stay.
+	// keys says that the rows are idempotency keys.
 	keys bool
 }
 
@@ -67,17 +67,14 @@ func deletionOf(what, head string) statement {
 	return statement{verb: "delete", what: "runs' " + what, head: head, sep: " OR ", tail: ")", most: 100}
 }
 
-// appendDeletion appends the condition for d's rows that ev deletes.
+// appendDeletion appends the condition for d's rows that ev deletes: what is older. Of itself ev saved nothing before that is still there,
+// and its idempotency keys stay.
 func (a *applier) appendDeletion(q []byte, ev *wire.Event, d *deletion) []byte {
 	q = append(q, "t.run_id="...)
 	q = appendString(q, ev.RunID)
 	switch {
 	case a.guarded():
-		q = append(q, " AND (t.log_gen,t.log_seq)<"...)
-		if !d.keys {
-			q = append(q, '=')
-		}
-		q = append(q, '(')
+		q = append(q, " AND (t.log_gen,t.log_seq)<("...)
 		q = appendUint(q, uint64(a.generation))
 		q = append(q, ',')
 		q = appendUint(q, ev.Message.Sequence)

@@ -119,6 +119,23 @@ func TestAnEventThatFailsLeavesNoKeyBehind(t *testing.T) {
 	require.Equal(t, "k:5,l:5", keyUsers(t, look))
 }
 
+func TestAnEventIsNotInItsOwnWayWhenItIsAppliedAgain(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	term := acquire(t, s, 0)
+	events := []wire.Event{keyedEvent(1, "run", "1", "k"), keyedEvent(2, "other", "1", "l", "m")}
+	commit(t, s, &term, events...)
+	was := dump(t, look, "id", "ord")
+	exec(t, look, "DELETE FROM workflow_steps") // tables that were lost, or restored from an older day
+	exec(t, look, "DELETE FROM workflow_checkpoints_v2")
+	exec(t, look, "DELETE FROM events_outbox")
+	exec(t, look, "DELETE FROM idempotency_keys WHERE key_value='m'")
+	rewind(t, look, 0, 0)
+	term.Position = 0
+	commit(t, s, &term, events...)
+	require.Equal(t, was, dump(t, look, "id", "ord"))
+}
+
 func TestAKeyWaitsForWhoeverHasItAndHasNotCommitted(t *testing.T) {
 	t.Parallel()
 	for _, commits := range []bool{true, false} {
