@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,8 @@ type mortal struct {
 	stop func()
 }
 
-// mortal starts one. It lives for between least and twice as long each time, by times drawn from seed.
+// mortal starts one. Each time it lives for between least and twice as long from when it serves, by times drawn from seed: on a busy machine,
+// too, something gets done in between. One that does not come to serve, for the database is away, is killed at its start.
 func (s *stack) mortal(seed uint64, least time.Duration, more ...string) *mortal {
 	s.t.Helper()
 	m := &mortal{}
@@ -26,8 +28,12 @@ func (s *stack) mortal(seed uint64, least time.Duration, more ...string) *mortal
 	go func() {
 		defer close(ended)
 		for {
+			life := least + time.Duration(draw.Int64N(int64(least)))
+			if !running.servesWithin(10*time.Second, end) {
+				life = 0
+			}
 			select {
-			case <-time.After(least + time.Duration(draw.Int64N(int64(least)))):
+			case <-time.After(life):
 			case <-end:
 				return
 			}
@@ -37,4 +43,22 @@ func (s *stack) mortal(seed uint64, least time.Duration, more ...string) *mortal
 		}
 	}()
 	return m
+}
+
+// servesWithin reports whether the daemon serves before d is over or end is closed.
+func (c *child) servesWithin(d time.Duration, end <-chan struct{}) bool {
+	late, look := time.After(d), time.NewTicker(20*time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			if strings.Contains(c.out.String(), `"serving"`) {
+				return true
+			}
+		case <-late:
+			return false
+		case <-end:
+			return false
+		}
+	}
 }
