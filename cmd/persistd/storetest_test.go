@@ -38,7 +38,7 @@ func TestTheStoreThroughPersistdPassesTheConformanceSuiteWhileAllBehindTheLogDie
 	t.Parallel()
 	db, dsn := stacktest.OwnDatabase(t)
 	s := newStack(t, stacktest.NATS(t).URL(), dsn)
-	daemon := s.mortal(31, time.Second)
+	daemon := s.mortal(31, 4*time.Second)
 	outages := s.outages(db, 32)
 	storetest.Run(t, s.opener(client.WithAttemptTimeout(time.Second), client.WithTimeout(2*time.Minute), client.WithCloseTimeout(2*time.Minute)),
 		storetest.WithPatience(2*time.Minute))
@@ -55,7 +55,7 @@ type outages struct {
 	stop func()
 }
 
-// outages kills the database every three to six seconds, and starts it again one to two seconds later, until stop.
+// outages kills the database every eight to sixteen seconds, and starts it again one to two seconds later, until stop.
 func (s *stack) outages(db *devstack.Database, seed uint64) *outages {
 	s.t.Helper()
 	o := &outages{}
@@ -73,7 +73,7 @@ func (s *stack) outages(db *devstack.Database, seed uint64) *outages {
 	}
 	go func() {
 		defer close(ended)
-		for wait(3 * time.Second) {
+		for wait(8 * time.Second) {
 			db.Kill()
 			o.n.Add(1)
 			wait(time.Second)

@@ -101,7 +101,7 @@ var watches = []sentence{
 	{"a watch shows steps in the order in which they were saved last", func(t *testing.T, s *suite) {
 		run := unique("run")
 		for _, step := range []int{1, 2, 3, 1} {
-			save(t, s.st, run, step, State{N: int64(step)})
+			require.NoError(t, s.st.SaveStep(committed(t), run, step, node(step), State{N: int64(step)}))
 		}
 		shown, _ := watch(t, s.st, run, 0)
 		for _, step := range []int{2, 3, 1} {
