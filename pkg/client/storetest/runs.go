@@ -16,8 +16,8 @@ var runs = []sentence{
 	{"runs are listed in the order of their ids, with what is known of them", func(t *testing.T, s *suite) {
 		prefix, before := unique("list")+"/", time.Now()
 		for _, id := range []string{"b", "a", "é", "B", "c", "😀", "z", "\uffff"} {
-			save(t, s.st, prefix+id, 1, State{})
-			save(t, s.st, prefix+id, 7, State{})
+			saveCommitted(t, s.st, prefix+id, 1, State{})
+			saveCommitted(t, s.st, prefix+id, 7, State{})
 		}
 		listed := s.list(t, client.RunFilter{Prefix: prefix}, 8)
 		require.Equal(t, []string{"B", "a", "b", "c", "z", "é", "\uffff", "😀"}, idsOfRuns(listed, prefix))
@@ -33,7 +33,7 @@ var runs = []sentence{
 		prefix := unique("list") + "/"
 		ids := []string{"a", "a\t", "a b", "a\x00", "a!"}
 		for _, id := range ids {
-			save(t, s.st, prefix+id, 1, State{})
+			saveCommitted(t, s.st, prefix+id, 1, State{})
 		}
 		listed := idsOfRuns(s.list(t, client.RunFilter{Prefix: prefix}, 5), prefix)
 		require.ElementsMatch(t, ids, listed) // a database may have them before what they go on from
@@ -45,7 +45,7 @@ var runs = []sentence{
 	{"a prefix is what ids begin with, to the letter", func(t *testing.T, s *suite) {
 		base := unique("list")
 		for _, id := range []string{"a%b", "axb", "a_b", `a\b`, "A%b", "a", "a%", "á%b", "a b", "a%b%c"} {
-			save(t, s.st, base+id, 1, State{})
+			saveCommitted(t, s.st, base+id, 1, State{})
 		}
 		for prefix, want := range map[string][]string{
 			"a%":   {"a%", "a%b", "a%b%c"},
@@ -64,7 +64,7 @@ var runs = []sentence{
 	{"a listing goes on after an id, whether that is there or not", func(t *testing.T, s *suite) {
 		prefix := unique("list") + "/"
 		for _, id := range []string{"a", "c", "e", "g"} {
-			save(t, s.st, prefix+id, 1, State{})
+			saveCommitted(t, s.st, prefix+id, 1, State{})
 		}
 		s.list(t, client.RunFilter{Prefix: prefix}, 4)
 		for after, want := range map[string][]string{"": {"a", "c", "e", "g"}, "a": {"c", "e", "g"}, "d": {"e", "g"}, "g": nil, "z": nil} {
@@ -78,7 +78,7 @@ var runs = []sentence{
 	{"limit is how many runs at most", func(t *testing.T, s *suite) {
 		prefix := unique("list") + "/"
 		for _, id := range []string{"a", "b", "c"} {
-			save(t, s.st, prefix+id, 1, State{})
+			saveCommitted(t, s.st, prefix+id, 1, State{})
 		}
 		s.list(t, client.RunFilter{Prefix: prefix}, 3)
 		for limit, want := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 5000: 3, 0: 3, -1: 3} {
@@ -91,7 +91,7 @@ var runs = []sentence{
 	}},
 	{"runs whose last step was saved before are left out, others are not", func(t *testing.T, s *suite) {
 		ctx, prefix := t.Context(), unique("list")+"/"
-		save(t, s.st, prefix+"old", 1, State{})
+		saveCommitted(t, s.st, prefix+"old", 1, State{})
 		old := s.list(t, client.RunFilter{Prefix: prefix}, 1)[0]
 		s.eventually(t, func(c *assert.CollectT) { // a clock may be coarse
 			require.NoError(c, s.st.SaveStep(t.Context(), prefix+"new", 1, "", State{}))
@@ -107,7 +107,7 @@ var runs = []sentence{
 		require.Equal(t, []string{"new"}, since(t, old.UpdatedAt.Add(time.Microsecond)))
 		require.Equal(t, []string{"new"}, since(t, old.UpdatedAt.Add(time.Microsecond).In(time.FixedZone("", -7*3600))))
 		require.Empty(t, since(t, time.Now().Add(time.Hour)))
-		save(t, s.st, prefix+"old", 1, State{N: 2}) // again
+		saveCommitted(t, s.st, prefix+"old", 1, State{N: 2}) // again
 		s.eventually(t, func(c *assert.CollectT) {
 			require.Equal(c, []string{"new", "old"}, since(c, old.UpdatedAt.Add(time.Microsecond)))
 		})
@@ -118,7 +118,7 @@ var runs = []sentence{
 		saveV2(t, s.st, client.CheckpointV2[State]{RunID: prefix + "v2"})
 		_, err := s.st.BeginAttempt(t.Context(), prefix+"begun")
 		require.NoError(t, err)
-		save(t, s.st, prefix+"z", 1, State{})
+		saveCommitted(t, s.st, prefix+"z", 1, State{})
 		require.Equal(t, []string{"z"}, idsOfRuns(s.list(t, client.RunFilter{Prefix: prefix}, 1), prefix))
 	}},
 	{"there is no end to how many runs are listed", func(t *testing.T, s *suite) {
@@ -160,6 +160,12 @@ func (s *suite) list(t *testing.T, filter client.RunFilter, n int) []client.Run 
 		require.Len(c, listed, n)
 	})
 	return listed
+}
+
+// saveCommitted saves a step that is in the list when it returns.
+func saveCommitted(t *testing.T, st client.Store[State], run string, step int, state State) {
+	t.Helper()
+	require.NoError(t, st.SaveStep(committed(t), run, step, node(step), state))
 }
 
 // idsOfRuns are the ids without what they begin with.
