@@ -15,6 +15,10 @@ GOLANGCI := .cache/bin/$(GOLANGCI_VERSION)/golangci-lint
 # The servers are real, so a test's outcome is not cached.
 GO_TEST := go test -race -count=1 -timeout 20m
 
+# A nested module keeps its dependencies to itself; what checks one checks all. Each is
+# entered by a shell of its own.
+MODULES := . adapters/langgraphgo
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z_-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,11 +64,11 @@ image: ## write the container image to dist/persistd-image.tar, without Docker
 
 .PHONY: test
 test: deps build ## run every test on a private MariaDB and nats-server, race detector on
-	@PERSISTD_TEST_ENGINE=mariadb $(GO_TEST) ./...
+	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mariadb $(GO_TEST) ./...); done
 
 .PHONY: test-mysql
 test-mysql: deps deps-mysql build ## run the same tests on MySQL
-	@PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...
+	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...); done
 
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
@@ -72,16 +76,15 @@ bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 
 .PHONY: lint
 lint: $(GOLANGCI) ## run the linters (the first time builds them: 4 minutes of CPU)
-	@$(GOLANGCI) run ./...
+	@for m in $(MODULES); do (cd $$m; $(abspath $(GOLANGCI)) run ./...); done
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format all Go files
-	@$(GOLANGCI) fmt ./...
+	@for m in $(MODULES); do (cd $$m; $(abspath $(GOLANGCI)) fmt ./...); done
 
 .PHONY: verify
-verify: ## check that go.mod is tidy, modules are what go.sum says, files are formatted
-	@go mod tidy -diff
-	@go mod verify >/dev/null
+verify: ## check that each go.mod is tidy, modules are what go.sum says, files are formatted
+	@for m in $(MODULES); do (cd $$m; go mod tidy -diff; go mod verify >/dev/null); done
 	@unformatted=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l); \
 	if [[ -n $$unformatted ]]; then echo "not formatted (make fmt):" $$unformatted >&2; exit 1; fi
 

@@ -23,6 +23,7 @@ import (
 	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/position"
 	"github.com/persistd/persistd/internal/readpath"
+	"github.com/persistd/persistd/internal/relay"
 	"github.com/persistd/persistd/internal/service"
 	"github.com/persistd/persistd/internal/stream"
 	"github.com/persistd/persistd/internal/wire"
@@ -39,6 +40,8 @@ import (
 //	stream.Stream ◀─── readpath.Reader ◀── bounds ── position.Tracker             │
 //	                        ▲      └───────────────────────────────────────────────┘
 //	 NATS requests ──▶ service.Service ──announcements──▶ the other replicas      admin.Server ◀── probes, scrapes
+//
+//	MySQL ──committed outbox events──▶ relay.Relay ──▶ stream.Events             retention.Janitor ──▶ MySQL
 //
 // Start waits for what is away and fails for what waiting cannot mend. Stop goes the way of the events: intake and batchers first,
 // then the readers, whose answers wait for the last commits, then the connections.
@@ -57,6 +60,9 @@ type daemon struct {
 	set     *partition.Set
 	service *service.Service
 	tracker *position.Tracker
+
+	background background
+	relaying   atomic.Pointer[relay.Relay] // to be woken by commits; nil while there is none
 
 	waitingFor atomic.Pointer[reason] // what start waits for
 	watching   sync.WaitGroup         // watchLog, which unwatch ends
@@ -111,9 +117,12 @@ func (d *daemon) start(ctx context.Context) error {
 
 	d.tracker = position.NewTracker(d.stream.Partitions())
 	reader := &readpath.Reader{
-		Rows: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
+		Rows: d.store, History: d.store, Outbox: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
 		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
 	}
+	// Two more fields of the literal, once mysqlstore implements them.
+	reader.History, _ = any(d.store).(readpath.History)
+	reader.Outbox, _ = any(d.store).(readpath.Outbox)
 	if d.hooks.reads != nil {
 		d.hooks.reads(reader)
 	}
@@ -149,6 +158,9 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.set.Start(ctx); err != nil {
 		return err //nolint:wrapcheck // it says what was started.
 	}
+	if err := d.startBackground(ctx); err != nil {
+		return err
+	}
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	d.unwatch = unwatch
 	d.watching.Go(func() { d.watchLog(watch) })
@@ -169,6 +181,9 @@ func (d *daemon) committed(c batcher.Committed) {
 	}
 	d.tracker.Advance(at)
 	d.service.Announce(at)
+	if r := d.relaying.Load(); r != nil {
+		r.Wake()
+	}
 }
 
 // watchLogEvery is how long a replica may go on answering reads of a log that is no more.
@@ -215,6 +230,7 @@ func (d *daemon) stop(skip context.Context) error {
 	}
 	hard, cancel := context.WithTimeoutCause(base, d.cfg.Shutdown.HardTimeout, errors.New("shutdown ran out of time"))
 	defer cancel()
+	errs = append(errs, d.background.stop(hard))
 	if d.service != nil {
 		errs = append(errs, d.service.Stop(hard))
 	}

@@ -149,7 +149,7 @@ func (c *proxied) requests() {
 			return
 		}
 		switch q := statement(packet); {
-		case strings.HasPrefix(q, "INSERT INTO workflow_steps"):
+		case strings.HasPrefix(q, "INSERT INTO workflow_"):
 			rows = true
 		case q == "ROLLBACK":
 			rows = false

@@ -76,7 +76,7 @@ func makeBenchSteps() []benchStep {
 		state, _ := json.Marshal(map[string]any{"n": i, "text": string(filler), "ok": true}) //nolint:errchkjson // plain values.
 		run, step := fmt.Sprintf("run-%05d", i%2000), i/2000
 		steps[i] = benchStep{
-			run: run, body: wire.AppendStep(nil, run, int32(step), "node", state),
+			run: run, body: wire.AppendEvent(nil, wire.KindRun, run, 0, nil, []wire.Op{{Type: wire.OpStep, Step: int32(step), NodeID: "node", State: state}}),
 			row: fmt.Sprintf("('%s',%d,'node','%s',NOW(6),%d,1)", run, step, state, i+1),
 		}
 	}

@@ -17,7 +17,7 @@ import (
 const (
 	historyClients = 24
 	historyRuns    = 6
-	historyCalls   = 21_000
+	historyCalls   = 24_000
 )
 
 // state is what the clients of a history save.
@@ -25,9 +25,10 @@ type state struct {
 	Value int64 `json:"value"`
 }
 
-// I6: whoever answers, and however far MySQL is behind, a read returns what was acknowledged before it began. Commits and reads are
+// I6: whoever answers, and however far MySQL is behind, a read of a run, of a named checkpoint or of a V2 checkpoint returns what was
+// acknowledged before it began. Commits and reads are
 // slowed down at random, the log is trimmed as soon as it is committed, and the replica that applies it is killed in the middle.
-func TestReadsAreLinearizablePerRunWhileAReplicaIsKilled(t *testing.T) {
+func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
 	settings := []string{
@@ -49,6 +50,11 @@ func TestReadsAreLinearizablePerRunWhileAReplicaIsKilled(t *testing.T) {
 	require.GreaterOrEqual(t, w.history.len(), 20_000)
 	w.history.requireLinearizable(t)
 	require.Positive(t, w.committed.Load())
+	for name, n := range map[string]*atomic.Int64{
+		"named checkpoints": &w.checkpoints, "V2 checkpoints": &w.checkpointsV2, "transactions": &w.transactions, "found checkpoints": &w.found,
+	} {
+		require.Greaterf(t, n.Load(), int64(200), "calls on %s", name)
+	}
 	require.Positive(t, s.owned("other")+s.owned("third"), "somebody went on where the dead replica was")
 	for name, n := range map[string]*atomic.Int64{
 		"a row alone": &cases.row, "a tail before the row": &cases.tailFirst, "a row before the tail": &cases.rowFirst,
@@ -77,7 +83,10 @@ type historyWorkload struct {
 
 	calls, values      atomic.Int64
 	committed, unknown atomic.Int64
-	highest            [historyRuns]atomic.Int64
+
+	checkpoints, checkpointsV2, transactions, found, repeated atomic.Int64
+
+	highest [historyRuns]atomic.Int64
 
 	due     int64
 	event   func()
@@ -117,9 +126,12 @@ func (w *historyWorkload) client(id int) error {
 			w.pending.Go(w.event)
 		}
 		no := draw.IntN(historyRuns)
-		if draw.IntN(2) == 0 {
+		switch {
+		case draw.IntN(4) == 0:
+			err = w.checkpoint(st, id, no, draw)
+		case draw.IntN(2) == 0:
 			err = w.load(st, id, fmt.Sprintf("run-%d", no))
-		} else {
+		default:
 			err = w.save(st, id, no, draw)
 		}
 		if err != nil {
@@ -134,13 +146,13 @@ func (w *historyWorkload) load(st client.Store[state], id int, run string) error
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return err
 	}
-	w.history.add(id, call{run: run}, began, held{step, got.Value}, true)
+	w.history.add(id, call{key: run}, began, held{step, got.Value}, true)
 	return nil
 }
 
 // save saves a new step, the highest one again, or a lower one again.
 func (w *historyWorkload) save(st client.Store[state], id, no int, draw *rand.Rand) error {
-	c := call{run: fmt.Sprintf("run-%d", no), save: true, held: held{value: w.values.Add(1)}}
+	c := call{key: fmt.Sprintf("run-%d", no), save: true, held: held{value: w.values.Add(1)}}
 	kind, ctx := draw.IntN(10), w.t.Context()
 	switch {
 	case kind < 4:
@@ -155,7 +167,7 @@ func (w *historyWorkload) save(st client.Store[state], id, no int, draw *rand.Ra
 		ctx = client.ContextWithDurability(ctx, client.Committed)
 	}
 	began := w.history.now()
-	err := st.SaveStep(ctx, c.run, c.step, "node", state{c.value})
+	err := st.SaveStep(ctx, c.key, c.step, "node", state{c.value})
 	switch {
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		w.unknown.Add(1)
@@ -169,8 +181,8 @@ func (w *historyWorkload) save(st client.Store[state], id, no int, draw *rand.Ra
 		return nil
 	}
 	w.committed.Add(1)
-	if w.s.rows("run_id = ? AND step = ?", c.run, c.step) != 1 {
-		return fmt.Errorf("step %d of %s was committed and has no row", c.step, c.run)
+	if w.s.rows("run_id = ? AND step = ?", c.key, c.step) != 1 {
+		return fmt.Errorf("step %d of %s was committed and has no row", c.step, c.key)
 	}
 	return nil
 }

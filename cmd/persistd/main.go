@@ -31,6 +31,7 @@ type cli struct {
 	Dev     devCmd           `cmd:"" help:"Run everything on this machine: NATS, MariaDB and persistd, with data under ./.persistd."`
 	Demo    demoCmd          `cmd:"" help:"Run a fleet, kill the daemon and the database under it, and check that nothing is lost."`
 	Status  statusCmd        `cmd:"" help:"Show the replicas, the log, and how far each partition is."`
+	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
 	Version kong.VersionFlag `help:"Print the version and exit."`

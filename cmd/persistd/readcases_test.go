@@ -37,7 +37,7 @@ type seen struct {
 	step     int32
 }
 
-func (c *readCases) note(tail []seen, row *readpath.Step, position uint64) {
+func (c *readCases) note(tail []seen, row *wire.StepRecord, position uint64) {
 	behind, highest := false, int32(0)
 	for _, w := range tail {
 		if w.sequence > position && (!behind || w.step > highest) {
@@ -61,13 +61,13 @@ func (c *readCases) note(tail []seen, row *readpath.Step, position uint64) {
 }
 
 type countedTail struct {
-	tail readpath.Tail
-	c    *readCases
+	logTail
+	c *readCases
 }
 
-func (s countedTail) Tail(ctx context.Context, p int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
+func (s countedTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
 	var tail []seen
-	err := s.tail.Tail(ctx, p, namespace, runID, after, func(ev *wire.Event) {
+	err := s.logTail.Tail(ctx, p, namespace, kind, id, after, func(ev *wire.Event) {
 		for i := range ev.Ops {
 			tail = append(tail, seen{ev.Message.Sequence, ev.Ops[i].Step})
 		}
@@ -82,11 +82,11 @@ type countedRows struct {
 	c *readCases
 }
 
-func (s countedRows) Latest(ctx context.Context, p int, runID string) (*readpath.Step, uint64, error) {
-	row, position, err := s.Rows.Latest(ctx, p, runID)
+func (s countedRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint32, uint64, error) {
+	row, begun, position, err := s.Rows.Latest(ctx, p, runID)
 	tail, ok := s.c.tails.LoadAndDelete(ctx)
 	if writes, _ := tail.([]seen); ok && err == nil {
 		s.c.note(writes, row, position)
 	}
-	return row, position, err
+	return row, begun, position, err
 }

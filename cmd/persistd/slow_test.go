@@ -50,14 +50,17 @@ func (d *dawdler) dawdle(ctx context.Context, n int, most time.Duration) {
 	}
 }
 
+// logTail is embedded where its method Tail is another one.
+type logTail = readpath.Tail
+
 type slowTail struct {
-	tail readpath.Tail
-	d    *dawdler
+	logTail
+	d *dawdler
 }
 
-func (s slowTail) Tail(ctx context.Context, p int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
+func (s slowTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
-	return s.tail.Tail(ctx, p, namespace, runID, after, visit)
+	return s.logTail.Tail(ctx, p, namespace, kind, id, after, visit)
 }
 
 type slowRows struct {
@@ -65,7 +68,7 @@ type slowRows struct {
 	d *dawdler
 }
 
-func (s slowRows) Latest(ctx context.Context, p int, runID string) (*readpath.Step, uint64, error) {
+func (s slowRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint32, uint64, error) {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
 	return s.Rows.Latest(ctx, p, runID)
 }

@@ -52,6 +52,10 @@ const (
 	Never
 	// Lost is the end of the term: another owner or epoch stands in the partition's row. Nothing was written (I3).
 	Lost
+	// Refused is events that the state of the database forbids: writes of an older attempt than their run's. Nothing was written; they
+	// become poison ([Error].Refused says why), and the rest of the batch is committed anew. One that names no event of the batch,
+	// or only poison, is retried as Again is.
+	Refused
 	// Moved is a position that is not the batch's After although the term is ours: the database was restored, or edited. The
 	// partition is read again from where it is (I2).
 	Moved
@@ -68,6 +72,8 @@ func (c Class) String() string {
 		return "never"
 	case Lost:
 		return "lost"
+	case Refused:
+		return "refused"
 	case Moved:
 		return "moved"
 	default:
@@ -80,6 +86,9 @@ type Error struct {
 	Class Class
 	// Number is the database's error number; 0 when the error did not come from the database.
 	Number uint16
+	// Refused are the refused events of a batch by sequence, with the reason; only of [Refused]. The others of the batch may still
+	// be refused by the next attempt: it is best to name all at once, as each round costs a transaction.
+	Refused map[uint64]wire.Poison
 	// Hint says what the operator can do; empty when there is nothing to do.
 	Hint string
 	Err  error

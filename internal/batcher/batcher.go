@@ -43,7 +43,7 @@ type Deps struct {
 	Log      *zap.Logger
 }
 
-// eventOverhead is what an event costs in memory beside its bytes.
+// eventOverhead is what an event, or each message of one in parts, costs in memory beside its bytes.
 const eventOverhead = 512
 
 // queueEvents bounds the queue in events. QueueBytes is what bounds memory; this only sizes a channel.
@@ -65,6 +65,8 @@ const queueEvents = 4096
 //	    commit                                                       (crash here: all or nothing, read again from the position)
 //	        again, operator → wait, the same batch again             (the outcome may be unknown: Commit finds out)
 //	        never           → two halves; a single event is poison: keep its dead letter, commit past it
+//	        refused         → the events named are poison: keep their dead letters, commit the rest with them passed over
+//	                                                                 (crash between the two: read again, refused again, one letter each)
 //	        lost, moved     → return: the term is over, nothing is remembered
 //
 // One goroutine calls Add and at the end Close, another calls Run; everything else may be called from any.
@@ -134,20 +136,33 @@ func (b *Batcher) Oldest() time.Time {
 	return time.Time{}
 }
 
-// weight is what an event takes of the queue's room; one larger than the queue takes all of it. A plain body is held once, as the
-// states are parts of it; a compressed one is held beside what it decompressed to. Headers may be as large as 64 KiB.
+// weight is what an event takes of the queue's room; one larger than the queue takes all of it. It is the same before and after the
+// event became poison.
 func (b *Batcher) weight(ev *wire.Event) int64 {
-	held := ev.Size + eventOverhead
-	if ev.Message.Header.Get(wire.HeaderEncoding) != "" {
-		held += len(ev.Message.Body)
+	held := ev.Size
+	if ev.Parts == nil {
+		held += weigh(&ev.Message)
 	}
-	for key, values := range ev.Message.Header {
+	for i := range ev.Parts {
+		held += weigh(&ev.Parts[i])
+	}
+	return min(int64(held), b.cfg.QueueBytes)
+}
+
+// weigh is what a message takes beside the event's Size. A plain body is held once, as the states are parts of it; a compressed one is
+// held beside what it decompressed to. Headers may be as large as 64 KiB.
+func weigh(m *wire.Message) int {
+	held := eventOverhead
+	if m.Header.Get(wire.HeaderEncoding) != "" {
+		held += len(m.Body)
+	}
+	for key, values := range m.Header {
 		held += len(key)
 		for _, v := range values {
 			held += len(v)
 		}
 	}
-	return min(int64(held), b.cfg.QueueBytes)
+	return held
 }
 
 // release gives back what events took.

@@ -13,13 +13,17 @@ type Config struct {
 	// MaxBytes bounds a batch's bytes. Default 4 MiB, a quarter of MariaDB's max_allowed_packet. A larger event goes alone.
 	MaxBytes int
 	// QueueBytes bounds the events held in memory, the batch being committed included; Add blocks above it. Default
-	// 16 MiB: one batch in flight, one filling, and as much again for bursts. A larger single event is let in alone.
+	// 16 MiB: one batch in flight, one filling, and as much again for bursts. A larger single event is let in alone: of a transaction
+	// in parts that is up to 64 MiB, and as much compressed.
 	QueueBytes int64
 	// RetryMin and RetryMax are the first and the longest pause between two attempts; the pause doubles. Defaults 50 ms and 5 s.
 	RetryMin, RetryMax time.Duration
 	// Jitter is the random part of a pause, from 0 (none) to 1. Default 0.5; negative means none.
 	Jitter float64
-	// AttemptTimeout bounds one attempt to commit or to keep a dead letter. Default 30 s.
+	// AttemptTimeout bounds one attempt to commit or to keep dead letters, together with a second for each MiB of the events: the
+	// largest transaction, 64 MiB, has 94 s by default. An attempt that is cut off is made again from its beginning, so a database
+	// that needs longer never gets there; but one that deletes runs, whose events do not show how much that is, gets twice the time then, and so
+	// on up to 16 times. Default 30 s.
 	AttemptTimeout time.Duration
 }
 

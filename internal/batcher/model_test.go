@@ -36,7 +36,9 @@ type model struct {
 	before    []error       // the next attempts fail with these, unless nil, and change nothing
 	after     []error       // the next attempts commit and then fail with these, unless nil
 	refuse    func(wire.Event) bool
-	hang      int // so many attempts block until their ctx ends
+	stale     func(wire.Event) *wire.Poison // why an event is refused by name, or nil
+	check     func(*batcher.Batch)          // looks at each batch that comes
+	hang      int                           // so many attempts block until their ctx ends
 	inFlight  int
 	mostAtOne int
 }
@@ -81,6 +83,20 @@ func (m *model) Commit(ctx context.Context, b *batcher.Batch) error {
 		return nil // an earlier attempt committed
 	case m.position != b.After:
 		return &batcher.Error{Class: batcher.Moved, Err: fmt.Errorf("position is %d, not %d", m.position, b.After)}
+	}
+	if m.check != nil {
+		m.check(b)
+	}
+	refused := map[uint64]wire.Poison{}
+	for _, ev := range b.Events {
+		if ev.Poison == nil && m.stale != nil {
+			if why := m.stale(ev); why != nil {
+				refused[ev.Message.Sequence] = *why
+			}
+		}
+	}
+	if len(refused) > 0 {
+		return &batcher.Error{Class: batcher.Refused, Refused: refused, Err: errors.New("stale")}
 	}
 	rows := 0
 	for _, ev := range b.Events {

@@ -57,7 +57,7 @@ func (b *Batcher) take(ctx context.Context, first wire.Event) error {
 	}
 	batch, poison := b.gather(first)
 	if len(poison) == 0 {
-		err := b.attempt(ctx, batch)
+		err := b.attempt(ctx, batch, 1)
 		b.leave()
 		return b.settle(ctx, batch, begin, err)
 	}
@@ -102,14 +102,14 @@ func (b *Batcher) commit(ctx context.Context, batch *Batch, begin time.Time) err
 	if err := b.pass(ctx); err != nil {
 		return err
 	}
-	err := b.attempt(ctx, batch)
+	err := b.attempt(ctx, batch, 1)
 	b.leave()
 	return b.settle(ctx, batch, begin, err)
 }
 
 // settle does what the outcome of the first attempt asks for, until the batch is committed or the term is over.
 func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err error) error {
-	retry := b.retries()
+	retry, times := b.retries(), 1
 	for err != nil {
 		e := classify(err)
 		switch {
@@ -121,6 +121,12 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 			return b.split(ctx, batch, begin)
 		case e.Class == Never && batch.Rows > 0:
 			return b.condemn(ctx, batch, begin, e)
+		case e.Class == Refused:
+			if rest, refused := without(batch, e.Refused); len(refused) > 0 {
+				return b.refuse(ctx, rest, refused, begin)
+			}
+			// Nobody new is named: the same commit would only be refused again. The store is at fault, and somebody may mend it.
+			e = &Error{Class: Again, Number: e.Number, Hint: e.Hint, Err: errors.Join(errNobody, e.Err)}
 		}
 		// Again and Operator. Never without a row is the database refusing the position itself: nobody's event is at fault.
 		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
@@ -129,66 +135,11 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 		if err := b.pass(ctx); err != nil {
 			return err
 		}
-		err = b.attempt(ctx, batch)
+		times = longer(times, batch, err)
+		err = b.attempt(ctx, batch, times)
 		b.leave()
 	}
 	b.committed(batch, begin)
-	return nil
-}
-
-// split commits the two halves of a batch that the database refused, one after the other. The event at fault is found in log₂ steps,
-// and all others commit.
-func (b *Batcher) split(ctx context.Context, batch *Batch, begin time.Time) error {
-	b.deps.Metrics.splits.Inc()
-	half := len(batch.Events) / 2
-	for _, events := range [][]wire.Event{batch.Events[:half], batch.Events[half:]} {
-		part := &Batch{Partition: batch.Partition, Epoch: batch.Epoch, After: b.position, Events: events}
-		for i := range events {
-			part.Rows += len(events[i].Ops)
-			part.Bytes += events[i].Size
-		}
-		if err := b.commit(ctx, part, begin); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// condemn makes poison of the only event of a batch that the database refuses for good, and moves the position past it.
-func (b *Batcher) condemn(ctx context.Context, batch *Batch, begin time.Time, e *Error) error {
-	ev := batch.Events[0]
-	ev.Ops = nil
-	ev.Poison = &wire.Poison{Code: wire.CodeDatabase, Reason: e.Error(), ErrorNumber: e.Number}
-	if err := b.bury(ctx, []wire.Event{ev}); err != nil {
-		return err
-	}
-	return b.commit(ctx, &Batch{
-		Partition: batch.Partition, Epoch: batch.Epoch, After: batch.After, Events: []wire.Event{ev}, Bytes: ev.Size,
-	}, begin)
-}
-
-// bury keeps dead letters of poison, for as long as it takes: the position must not pass an event that is kept nowhere.
-func (b *Batcher) bury(ctx context.Context, poison []wire.Event) error {
-	retry := b.retries()
-	for {
-		err := b.timed(ctx, "keep dead letters", func(ctx context.Context) error { return b.deps.DeadLetters.Put(ctx, poison) })
-		if err == nil {
-			break
-		}
-		if context.Cause(ctx) != nil {
-			return fmt.Errorf("keep %d dead letters: %w", len(poison), context.Cause(ctx))
-		}
-		e := &Error{Class: Operator, Err: fmt.Errorf("keep %d dead letters: %w", len(poison), err), Hint: "the dead-letter stream must take them before their partition can go on"}
-		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
-			return err
-		}
-	}
-	for i := range poison {
-		b.deps.Metrics.deadLetters.WithLabelValues(poison[i].Poison.Code).Inc()
-		b.deps.Log.Warn("event kept as a dead letter",
-			zap.Int("partition", b.start.Partition), zap.Uint64("sequence", poison[i].Message.Sequence),
-			zap.String("subject", poison[i].Message.Subject), zap.String("code", poison[i].Poison.Code), zap.String("reason", poison[i].Poison.Reason))
-	}
 	return nil
 }
 
@@ -214,22 +165,54 @@ func (b *Batcher) committed(batch *Batch, begin time.Time) {
 	}
 }
 
-// attempt tries once to commit.
-func (b *Batcher) attempt(ctx context.Context, batch *Batch) error {
+// attempt tries once to commit, within so many times the usual time.
+func (b *Batcher) attempt(ctx context.Context, batch *Batch, times int) error {
 	b.enter(Committing, nil)
-	return b.timed(ctx, "commit", func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
+	return b.timed(ctx, "commit", times, batch.Bytes, func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
 }
 
-// timed runs one attempt within AttemptTimeout, whose end has a name of its own.
-func (b *Batcher) timed(ctx context.Context, what string, f func(context.Context) error) error {
-	limit := fmt.Errorf("%s timed out after %s", what, b.cfg.AttemptTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.AttemptTimeout, limit)
+// timeout is an attempt that was cut off.
+type timeout struct {
+	what  string
+	after time.Duration
+}
+
+func (t *timeout) Error() string { return fmt.Sprintf("%s timed out after %s", t.what, t.after) }
+
+// timed runs one attempt on so many bytes within its time, whose end has a name of its own.
+func (b *Batcher) timed(ctx context.Context, what string, times, bytes int, f func(context.Context) error) error {
+	limit := &timeout{what, time.Duration(times)*b.cfg.AttemptTimeout + time.Duration(bytes>>20)*time.Second}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit.after, limit)
 	defer cancel()
 	err := f(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), limit) {
 		return errors.Join(limit, err)
 	}
 	return err
+}
+
+// longest is how many times the usual time an attempt gets at most.
+const longest = 16
+
+// longer is how many times the usual time the next attempt gets, after one that failed with err. How much a deletion has to do its event
+// does not show: one that was cut off gets twice the time, or it would never get there. Other batches' bytes tell, and a server that hangs
+// is not to be waited for longer each time.
+func longer(times int, batch *Batch, err error) int {
+	if _, cut := errors.AsType[*timeout](err); !cut || times >= longest || !deletes(batch) {
+		return times
+	}
+	return 2 * times
+}
+
+func deletes(batch *Batch) bool {
+	for i := range batch.Events {
+		for j := range batch.Events[i].Ops {
+			if batch.Events[i].Ops[j].Type == wire.OpDeleteRun {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // wait pauses before the next attempt.

@@ -180,6 +180,42 @@ func TestHangingCommitIsCutOffAndTriedAgain(t *testing.T) {
 	})
 }
 
+func TestADeletionThatIsCutOffGetsLongerUntilItIsThrough(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		op     wire.OpType
+		needs  time.Duration
+		within time.Duration // 0 is never
+	}{
+		"a deletion of a large run": {wire.OpDeleteRun, 100 * time.Second, 310 * time.Second}, // 30, 60, and 100 of 120; and the pauses
+		"no more than 16 times":     {wire.OpDeleteRun, 481 * time.Second, 0},
+		"a step":                    {wire.OpStep, 31 * time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, errors.New("an hour is over"))
+				defer cancel()
+				b := setup(t, batcher.Config{AttemptTimeout: 30 * time.Second, RetryMin: time.Second, RetryMax: time.Second, Jitter: -1})
+				b.store.took = row.needs
+				ev := step(1, 100)
+				ev.Ops[0].Type = row.op
+				b.add(t, ev)
+				b.Close()
+				began := time.Now()
+				err := <-b.run(ctx)
+				if row.within == 0 {
+					require.ErrorContains(t, err, "an hour is over")
+					return
+				}
+				require.NoError(t, err)
+				require.Less(t, time.Since(began), row.within)
+				require.EqualValues(t, 1, b.store.position)
+			})
+		})
+	}
+}
+
 func TestI7OneBadEventAmongAThousandStandsAlone(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []uint64{1, 500, 777, 1000} {

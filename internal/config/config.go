@@ -22,16 +22,18 @@ type Config struct {
 	// pod's, a restarted process takes its own leases back at once instead of waiting for them to run out.
 	Instance string `name:"instance"`
 
-	NATS     NATS     `embed:"" prefix:"nats-" group:"NATS"`
-	Stream   Stream   `embed:"" prefix:"stream-" group:"The log"`
-	MySQL    MySQL    `embed:"" prefix:"mysql-" group:"MySQL"`
-	Batch    Batch    `embed:"" prefix:"batch-" group:"Batches"`
-	Retry    Retry    `embed:"" prefix:"retry-" group:"Retries"`
-	Lease    Lease    `embed:"" prefix:"lease-" group:"Leases"`
-	HTTP     HTTP     `embed:"" prefix:"http-" group:"HTTP"`
-	Pprof    Pprof    `embed:"" prefix:"pprof-" group:"Profiling"`
-	Shutdown Shutdown `embed:"" prefix:"shutdown-" group:"Shutdown"`
-	Log      Log      `embed:"" prefix:"log-" group:"Logging"`
+	NATS      NATS      `embed:"" prefix:"nats-" group:"NATS"`
+	Stream    Stream    `embed:"" prefix:"stream-" group:"The log"`
+	MySQL     MySQL     `embed:"" prefix:"mysql-" group:"MySQL"`
+	Batch     Batch     `embed:"" prefix:"batch-" group:"Batches"`
+	Retry     Retry     `embed:"" prefix:"retry-" group:"Retries"`
+	Lease     Lease     `embed:"" prefix:"lease-" group:"Leases"`
+	Relay     Relay     `embed:"" prefix:"relay-" group:"Outbox relay"`
+	Retention Retention `embed:"" prefix:"retention-" group:"Retention"`
+	HTTP      HTTP      `embed:"" prefix:"http-" group:"HTTP"`
+	Pprof     Pprof     `embed:"" prefix:"pprof-" group:"Profiling"`
+	Shutdown  Shutdown  `embed:"" prefix:"shutdown-" group:"Shutdown"`
+	Log       Log       `embed:"" prefix:"log-" group:"Logging"`
 }
 
 // NATS is how to reach the servers that keep the log.
@@ -100,7 +102,8 @@ type MySQL struct {
 	Migrate string `name:"migrate" default:"auto"`
 	// How long one attempt to connect may take. Must be above zero and below lease.duration.
 	ConnectTimeout time.Duration `name:"connect-timeout" default:"5s"`
-	// How long one attempt to commit a batch may take; after that it is given up and tried again. Must be above zero.
+	// How long one attempt to commit a batch may take, with a second more for each MiB of it (a transaction in parts has up to
+	// 64); after that it is given up and tried again. Must be above zero.
 	CommitTimeout time.Duration `name:"commit-timeout" default:"30s"`
 }
 
@@ -128,6 +131,35 @@ type Retry struct {
 type Lease struct {
 	// How long a partition stays with an owner that is no longer heard of, 1s to 10m. It is renewed at a third of that.
 	Duration time.Duration `name:"duration" default:"10s"`
+}
+
+// Relay publishes outbox events once they are committed.
+type Relay struct {
+	// on publishes committed outbox events to <prefix>.events.<token> and marks them as emitted: at least once each, in order per run; several
+	// replicas may do it at once. off leaves the outbox to whoever reads it.
+	Mode string `name:"mode" default:"off"`
+	// Events claimed at a time, 1 to 1000.
+	Batch int `name:"batch" default:"500"`
+	// How long claimed events are this replica's, at least 1s. Those of one that died are published by another after that.
+	Lease time.Duration `name:"lease" default:"15s"`
+	// How often the outbox is looked at when nothing was committed here. Must be above zero.
+	Interval time.Duration `name:"interval" default:"250ms"`
+	// Bytes the stream of relayed events may hold, at least 16MiB, should persistd make it. Zero means 1 GiB or half of what the server has free,
+	// whichever is less. When it is full, the relay waits.
+	MaxBytes Bytes `name:"max-bytes" default:"0"`
+	// How long relayed events stay in that stream. Zero means until somebody removes them.
+	MaxAge time.Duration `name:"max-age" default:"72h"`
+}
+
+// Retention removes what has had its time. Runs are removed by persistd runs delete.
+type Retention struct {
+	// How old an idempotency key becomes at least before it is removed; one whose checkpoint is still there is kept beyond that. Not less than
+	// stream.replay_window. Zero keeps all.
+	IdempotencyKeys time.Duration `name:"idempotency-keys" default:"0s"`
+	// How long outbox events are kept after they were emitted. Zero keeps all.
+	EmittedEvents time.Duration `name:"emitted-events" default:"0s"`
+	// How often is looked for what is older, give or take half of it. Must be above zero.
+	Interval time.Duration `name:"interval" default:"10m"`
 }
 
 // HTTP is the side seen from outside: /livez, /readyz, /startupz, /metrics.

@@ -20,6 +20,8 @@ func (c Config) Validate() error {
 	c.validateStream(&v)
 	c.validateMySQL(&v)
 	c.validateBatches(&v)
+	c.validateRelay(&v)
+	c.validateRetention(&v)
 	c.validateOutside(&v)
 	return errors.Join(v...)
 }
@@ -81,6 +83,24 @@ func (c Config) validateBatches(v *violations) {
 	v.positive("retry.min", r.Min)
 	v.check(r.Max >= r.Min, "retry.max", "must be at least retry.min, "+showDuration(r.Min), showDuration(r.Max))
 	v.check(l.Duration >= time.Second && l.Duration <= 10*time.Minute, "lease.duration", "must be 1s..10m", showDuration(l.Duration))
+}
+
+func (c Config) validateRelay(v *violations) {
+	r := c.Relay
+	v.oneOf("relay.mode", r.Mode, "off", "on")
+	v.between("relay.batch", r.Batch, 1, 1000)
+	v.check(r.Lease >= time.Second, "relay.lease", "must be at least 1s", showDuration(r.Lease))
+	v.positive("relay.interval", r.Interval)
+	v.check(r.MaxBytes == 0 || r.MaxBytes >= 16<<20, "relay.max_bytes", "must be 0 or at least 16MiB", r.MaxBytes)
+	v.check(r.MaxAge >= 0, "relay.max_age", "must not be below 0", showDuration(r.MaxAge))
+}
+
+func (c Config) validateRetention(v *violations) {
+	r := c.Retention
+	v.check(r.IdempotencyKeys == 0 || r.IdempotencyKeys >= max(c.Stream.ReplayWindow, 1), "retention.idempotency_keys",
+		"must be 0 or at least stream.replay_window, "+showDuration(c.Stream.ReplayWindow)+", or a replay would use a key twice", showDuration(r.IdempotencyKeys))
+	v.check(r.EmittedEvents >= 0, "retention.emitted_events", "must not be below 0", showDuration(r.EmittedEvents))
+	v.positive("retention.interval", r.Interval)
 }
 
 // validateOutside is about what the machine around the daemon sees: ports, signals, logs.

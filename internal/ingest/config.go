@@ -18,7 +18,8 @@ type Config struct {
 	// Subjects derives the log's subjects; required.
 	Subjects wire.Subjects
 	// ReadAheadMessages and ReadAheadBytes bound what a reader takes from the log before it is delivered, per partition. Defaults
-	// 512 messages and 8 MiB. A partition's memory is these bytes; compressed bodies grow when they are decoded, one at a time.
+	// 512 messages and 8 MiB. A partition's memory is these bytes; compressed bodies grow when they are decoded, one at a time, and
+	// the parts of one transaction are held until it is complete: 64 MiB at most, decompressed, beside their compressed bodies.
 	// The bytes are raised to what one message can have (the server's max_payload and 64 KiB of headers).
 	ReadAheadMessages, ReadAheadBytes int
 	// Heartbeat is how often the server shows on an idle reader that it is there; after two and a half of them without a sign the

@@ -13,5 +13,9 @@
 // Why not the client library's ordered consumer: it makes its consumer again by itself, for ever and without saying so, and would
 // carry on at the same sequence of a stream that was deleted and made again.
 //
-// Back-pressure: at most one pull is open, bounded in messages and in bytes, and the next is asked for when all of it is delivered.
+// A transaction too large for one message is several, side by side in the log; they are delivered as one event once the last was read.
+// Until then nothing moves: a session that ends in the middle has read them for nothing, and the next one begins with the first.
+//
+// Back-pressure: at most one pull is open, bounded in messages and in bytes, and the next is asked for when all of it is delivered, or
+// held as parts of a transaction.
 package ingest

@@ -29,7 +29,7 @@ var _ partition.Log = struct {
 
 var subjects = wire.Subjects{Prefix: "persistd"}
 
-// world is a log of one partition, and a reader of it.
+// world is a log of one partition or a few, and a reader of it.
 type world struct {
 	js     jetstream.JetStream
 	stream *stream.Stream
@@ -49,9 +49,14 @@ func connectTo(t *testing.T, url string) jetstream.JetStream {
 
 func newWorld(t *testing.T, url string, cfg Config) *world {
 	t.Helper()
+	return newWorldOf(t, url, cfg, 1)
+}
+
+func newWorldOf(t *testing.T, url string, cfg Config, partitions int) *world {
+	t.Helper()
 	w := &world{js: connectTo(t, url), reg: prometheus.NewRegistry()}
 	var err error
-	w.stream, err = stream.Ensure(within(t), w.js, stream.Config{Partitions: 1, MaxBytes: 256 << 20}, zap.NewNop())
+	w.stream, err = stream.Ensure(within(t), w.js, stream.Config{Partitions: partitions, MaxBytes: 256 << 20}, zap.NewNop())
 	require.NoError(t, err)
 	cfg.Stream, cfg.Created, cfg.Subjects = w.stream.Name(), w.stream.Created(), subjects
 	if cfg.Heartbeat == 0 {

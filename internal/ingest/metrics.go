@@ -20,7 +20,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "persistd_ingest_events_total",
-			Help: "The number of events received from the log, by partition. An event that is read again after a restart counts again.",
+			Help: "The number of events received from the log, by partition; a transaction in parts is one. An event that is read again after a restart counts again.",
 		}, []string{"partition"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "persistd_ingest_bytes_total",
@@ -56,7 +56,12 @@ func (m *metrics) of(partition int) partitionMetrics {
 
 func (p partitionMetrics) received(ev *wire.Event) {
 	p.events.Inc()
-	p.bytes.Add(float64(len(ev.Message.Body)))
+	if ev.Parts == nil {
+		p.bytes.Add(float64(len(ev.Message.Body)))
+	}
+	for i := range ev.Parts {
+		p.bytes.Add(float64(len(ev.Parts[i].Body)))
+	}
 	if ev.Poison != nil {
 		p.poison.WithLabelValues(ev.Poison.Code).Inc()
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -65,8 +64,12 @@ func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Reg
 
 // Read calls deliver with every event of partition after the sequence after, in log order and each once, until ctx ends or deliver
 // returns an error, and returns that. It waits while the server is away. deliver may block; the reader then holds no more than its
-// read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many of the partition
-// were behind it in the log when the server sent it.
+// read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many messages of the
+// partition were behind it in the log when the server sent it, and while the parts of a transaction come, which are behind it still.
+//
+// I5: consecutive messages of the partition that are the parts of one transaction are delivered as one event, with the sequence of the
+// last. Parts without their others are delivered as poison ([wire.CodePart]), each by itself; a transaction that is not complete at
+// the end of the log waits there for its other parts, or for anything else.
 //
 // It also returns, for good, an error that wraps [ErrOther] or [ErrShort] when the log is not the one that after is a position of, and
 // [nats.ErrConnectionClosed] when the connection was closed by this process.
@@ -116,10 +119,13 @@ func (e *endError) Error() string { return e.err.Error() }
 func (e *endError) Unwrap() error { return e.err }
 
 // position is how far one Read is. One goroutine has it.
+//
+// It moves past whole events only, so a new session, which goes on after it, reads all parts of a transaction that the one before had
+// begun to read.
 type position struct {
 	r         *Reader
 	partition int
-	last      uint64    // the sequence delivered last, or where reading began
+	last      uint64    // the sequence of the event delivered last, or where reading began
 	logged    time.Time // when the event delivered last was logged; zero before the first
 	deliver   Deliver
 	pending   func(int64)
@@ -127,23 +133,22 @@ type position struct {
 	log       *zap.Logger
 }
 
-// take delivers one message. An error of deliver ends the Read.
-func (p *position) take(ctx context.Context, m *nats.Msg, meta *nats.MsgMetadata) error {
-	if meta.Sequence.Stream <= p.last {
-		return fmt.Errorf("message %d came after %d", meta.Sequence.Stream, p.last)
-	}
-	ev := p.r.cfg.Subjects.Decode(wire.Message{
-		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: meta.Sequence.Stream, Logged: meta.Timestamp.UTC(),
-	})
-	p.metrics.received(&ev)
-	if err := p.deliver(ctx, ev); err != nil {
+// give delivers one event and what it is to the position. An error of deliver ends the Read.
+func (p *position) give(ctx context.Context, a *arrival) error {
+	p.metrics.received(&a.ev)
+	if err := p.deliver(ctx, a.ev); err != nil {
 		return &endError{err}
 	}
-	p.last, p.logged = meta.Sequence.Stream, meta.Timestamp
-	if p.pending != nil {
-		p.pending(int64(min(meta.NumPending, 1<<62)))
-	}
+	p.last, p.logged = a.ev.Message.Sequence, a.ev.Message.Logged
+	p.tell(a.behind)
 	return nil
+}
+
+// tell says how many messages of the partition are behind the event delivered last.
+func (p *position) tell(behind uint64) {
+	if p.pending != nil {
+		p.pending(int64(min(behind, 1<<62)))
+	}
 }
 
 // sleep waits for d and reports whether it did: false when ctx ended.

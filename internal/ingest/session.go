@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/persistd/persistd/internal/wire"
 )
 
 const (
@@ -32,6 +34,7 @@ type session struct {
 	pull       int    // the number of the open pull
 	left       int    // messages that the open pull may still bring
 	seen       uint64 // the consumer's sequence received last: it has no gaps
+	parts      assembly
 	reconnects uint64
 }
 
@@ -170,10 +173,30 @@ func (s *session) run(ctx context.Context) error {
 			return fmt.Errorf("message %d of the consumer came after its %d", meta.Sequence.Consumer, s.seen)
 		}
 		s.seen, s.left = meta.Sequence.Consumer, s.left-1
-		if err := s.p.take(ctx, m, meta); err != nil {
+		if err := s.take(ctx, m, meta); err != nil {
 			return err
 		}
 	}
+}
+
+// take delivers the events that are known with one message more: itself, none yet, or several.
+func (s *session) take(ctx context.Context, m *nats.Msg, meta *nats.MsgMetadata) error {
+	if before := max(s.p.last, s.parts.sequence()); meta.Sequence.Stream <= before {
+		return fmt.Errorf("message %d came after %d", meta.Sequence.Stream, before)
+	}
+	next := arrival{behind: meta.NumPending, ev: s.p.r.cfg.Subjects.Decode(wire.Message{
+		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: meta.Sequence.Stream, Logged: meta.Timestamp.UTC(),
+	})}
+	known := s.parts.add(next)
+	for i := range known {
+		if err := s.p.give(ctx, &known[i]); err != nil {
+			return err
+		}
+	}
+	if n := len(s.parts.held); n > 0 {
+		s.p.tell(next.behind + uint64(n))
+	}
+	return nil
 }
 
 // receive waits for a message, for a silence longer than any between heartbeats, or for the end of ctx.

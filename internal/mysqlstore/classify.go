@@ -9,6 +9,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // verdict is an error of the store's own making, which knows its class.
@@ -16,7 +17,9 @@ type verdict struct {
 	class  batcher.Class
 	number uint16
 	hint   string
-	err    error
+	// refused are the events of a [batcher.Refused].
+	refused map[uint64]wire.Poison
+	err     error
 }
 
 func (v *verdict) Error() string { return v.err.Error() }
@@ -42,7 +45,7 @@ func Classify(err error) *batcher.Error {
 		out := *known
 		return &out
 	case errors.As(err, &told):
-		return &batcher.Error{Class: told.class, Number: told.number, Hint: told.hint, Err: err}
+		return &batcher.Error{Class: told.class, Number: told.number, Refused: told.refused, Hint: told.hint, Err: err}
 	case errors.As(err, &answer):
 		r, ok := rules[answer.Number]
 		if !ok {
@@ -82,3 +85,12 @@ func configuredWrong(err error) string {
 	}
 	return ""
 }
+
+// Denied reports whether e is of a user who may not come in, or not do what was to be done.
+func Denied(e *batcher.Error) bool {
+	hint := rules[e.Number].hint
+	return hint == hintGrant || hint == hintLogin
+}
+
+// TooLarge reports whether e is of data that is larger than the server takes.
+func TooLarge(e *batcher.Error) bool { return e.Class == batcher.Never && e.Number == packetTooLarge }

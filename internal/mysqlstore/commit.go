@@ -1,13 +1,11 @@
 package mysqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,9 +20,10 @@ import (
 //	I2: fence and rows are one transaction: there is no moment at which one is visible without the other.
 //	I3: the fence changes the row of exactly this owner, epoch and position, or nothing is written.
 //	I4: a row changes only to a (generation, sequence) that is not smaller than its own.
+//	I5: whole events are applied; one of which a part is refused is none at all.
 //
 //	lock and move the position, if owner, epoch and position are ours    ── not one row: roll back, find out why
-//	write the rows, sorted, so that commits take their locks in one order
+//	apply the events (see applier)                                       ── some are of an older attempt: roll back, say which
 //	commit                                                               ── an error leaves open whether it happened
 //
 // Whatever fails before COMMIT was sent has written nothing: the transaction is rolled back, or its connection is dropped and the
@@ -63,10 +62,43 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 		}
 		return end(ctx, conn, "ROLLBACK") // committed before; there is nothing to do
 	}
-	if err := s.writeRows(ctx, conn, r, b); err != nil {
+	runless, err := s.runs.none(ctx, conn, r, b)
+	if err != nil {
 		return err
 	}
-	return end(ctx, conn, "COMMIT")
+	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless}
+	outcomes, err := a.apply(ctx, b.Events)
+	if err == nil {
+		err = refusal(b.Events, outcomes)
+	}
+	if err != nil {
+		return err
+	}
+	if err := end(ctx, conn, "COMMIT"); err != nil {
+		return err
+	}
+	s.runs.committed(r, b, a.runless)
+	return nil
+}
+
+// refusal is the error of a batch with stale events, nil when there are none.
+func refusal(events []wire.Event, outcomes []outcome) error {
+	var refused map[uint64]wire.Poison
+	for i, o := range outcomes {
+		if o.result != stale {
+			continue
+		}
+		if refused == nil {
+			refused = map[uint64]wire.Poison{}
+		}
+		refused[events[i].Message.Sequence] = wire.Poison{
+			Code: wire.CodeAttempt, Reason: fmt.Sprintf("event is of attempt %d of its run, and attempt %d has begun", events[i].Attempt, o.newest),
+		}
+	}
+	if refused == nil {
+		return nil
+	}
+	return &verdict{class: batcher.Refused, refused: refused, err: fmt.Errorf("%d events are of attempts that are over", len(refused))}
 }
 
 // fence begins the transaction and moves the position, if it may. The row stays locked until the transaction ends.
@@ -141,32 +173,4 @@ func end(ctx context.Context, conn *sql.Conn, how string) error {
 		return fmt.Errorf("%s: %w", strings.ToLower(how), err)
 	}
 	return nil
-}
-
-// row is an op with what its event gives it.
-type row struct {
-	event *wire.Event
-	op    *wire.Op
-}
-
-// rowsOf are the rows of b in the order in which they are written: by run and step, as the unique key is, so that commits take their
-// locks in one order; and of one step in log order, so that the last one stands.
-func rowsOf(b *batcher.Batch) []row {
-	rows := make([]row, 0, b.Rows)
-	for i := range b.Events {
-		ev := &b.Events[i]
-		if ev.Poison != nil {
-			continue
-		}
-		for j := range ev.Ops {
-			if t := ev.Ops[j].Type; t != wire.OpStep {
-				panic(fmt.Sprintf("assertion: op of type %d reached the store", t))
-			}
-			rows = append(rows, row{ev, &ev.Ops[j]})
-		}
-	}
-	slices.SortStableFunc(rows, func(x, y row) int {
-		return cmp.Or(strings.Compare(x.event.RunID, y.event.RunID), cmp.Compare(x.op.Step, y.op.Step))
-	})
-	return rows
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/persistd/persistd/internal/batcher"
-	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/wire"
 )
@@ -100,29 +98,24 @@ func TestEveryBatchAppliedTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	s, _, look := ready(t)
 	term := acquire(t, s, 1)
-	dump := func() string {
-		var all string
-		require.NoError(t, look.QueryRowContext(t.Context(), "SELECT GROUP_CONCAT(CONCAT_WS(',', id, run_id, step, node_id, state, created_at,"+
-			" log_seq, log_gen) ORDER BY id SEPARATOR ';') FROM workflow_steps").Scan(&all))
-		return all
+	after := func(position uint64) partition.Term {
+		return partition.Term{Partition: 1, Epoch: term.Epoch, Position: position}
 	}
-	event := save(9, "b", 1, `"nine"`)
-	event.Ops = append(event.Ops, wire.Op{Type: wire.OpStep, Step: 1, NodeID: "later", State: []byte(`"of the same event"`)})
 	for _, b := range []*batcher.Batch{
 		batch(term, save(3, "b", 1, `1`), save(4, "a", 1, `2`), save(5, "b", 1, `3`)),
-		batch(partition.Term{Partition: 1, Epoch: term.Epoch, Position: 5}, event, save(10, "a", 2, `{}`)),
+		batch(after(5), eventOf(9, "b", stepOp(1, `"nine"`), stepOp(1, `"of the same event"`)), save(10, "a", 2, `{}`)),
+		batch(after(10), attemptOf(1, keyedEvent(11, "a", "1", "k")), eventOf(12, "", checkpointOp("cp", 1, "1"), checkpointOp("cp", 2, "2")), keyedEvent(13, "b", "2", "k")),
+		batch(after(13), eventOf(14, "b", deleteOp), attemptOf(1, eventOf(15, "a", deleteOp, v2Op(1, "k", "3"))), begin(16, "a", 2)),
 	} {
 		require.NoError(t, s.Commit(t.Context(), b))
-		first := dump()
+		first := dump(t, look)
 		require.NoError(t, s.Commit(t.Context(), b), "as after an answer that was lost")
-		require.Equal(t, first, dump())
+		require.Equal(t, first, dump(t, look))
 
-		_, err := look.ExecContext(t.Context(), "UPDATE persistd_partitions SET position=?", b.After)
-		require.NoError(t, err)
+		rewind(t, look, 1, b.After)
 		require.NoError(t, s.Commit(t.Context(), b), "as after a restored position row")
-		require.Equal(t, first, dump())
+		require.Equal(t, first, dump(t, look))
 	}
-	require.Contains(t, dump(), "of the same event", "the later op of an event stands")
 }
 
 func TestI3ABatchThatIsNotOursWritesNothing(t *testing.T) {
@@ -282,60 +275,6 @@ func TestCommitsOfTwoPartitionsOnTheSameRowsTakeTheirLocksInOneOrder(t *testing.
 		})
 	}
 	require.NoError(t, g.Wait())
-}
-
-func TestABatchLargerThanAPacketIsSplit(t *testing.T) {
-	t.Parallel()
-	server, dsn := stacktest.OwnDatabase(t)
-	root := plain(t, server.DSN(""))
-	_, err := root.ExecContext(t.Context(), "SET GLOBAL max_allowed_packet=1048576")
-	require.NoError(t, err)
-	s := open(t, dsn)
-	require.NoError(t, s.Migrate(t.Context()))
-	require.NoError(t, s.Register(t.Context(), testLog))
-	look := plain(t, dsn)
-	inserts := func() (n int) {
-		var name string
-		require.NoError(t, root.QueryRowContext(t.Context(), "SHOW GLOBAL STATUS LIKE 'Com_insert'").Scan(&name, &n))
-		return n
-	}
-	limits, err := s.Limits(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 1<<20, limits.MaxAllowedPacket)
-	require.EqualValues(t, stacktest.Engine(t), limits.Engine)
-
-	term := acquire(t, s, 0)
-	quotes := `"` + strings.Repeat("'", 100_000) + `"` // twice as long once escaped
-	var events []wire.Event
-	for i := range 20 {
-		events = append(events, save(uint64(i+1), "run", int32(i), quotes))
-	}
-	was := inserts()
-	commit(t, s, &term, events...)
-	require.Equal(t, 4, inserts()-was, "4 MB in statements of up to 1 MiB, five rows in each")
-	var whole int
-	require.NoError(t, look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM workflow_steps WHERE state=? OR CAST(state AS CHAR)=?",
-		quotes, quotes).Scan(&whole))
-	require.Equal(t, 20, whole)
-
-	alone := batch(term, save(101, "run", 1, `"`+strings.Repeat("x", 1<<20)+`"`))
-	err = s.Commit(t.Context(), alone)
-	requireClass(t, batcher.Never, err)
-	require.EqualValues(t, 20, position(t, s, 0))
-
-	t.Run("also after the server's limit was lowered", func(t *testing.T) { //nolint:paralleltest // goes on with the server.
-		_, err := root.ExecContext(t.Context(), "SET GLOBAL max_allowed_packet=524288")
-		require.NoError(t, err)
-		s.writers.SetMaxIdleConns(0) // connections keep the limit that they began with
-		var events []wire.Event
-		for i := range 4 {
-			events = append(events, save(uint64(i+201), "other", int32(i), quotes))
-		}
-		b := batch(term, events...)
-		requireClass(t, batcher.Again, s.Commit(t.Context(), b))
-		require.NoError(t, s.Commit(t.Context(), b))
-		require.Equal(t, 4, count(t, look, "other"))
-	})
 }
 
 func TestACommitExtendsItsLease(t *testing.T) {

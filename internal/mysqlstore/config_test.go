@@ -60,7 +60,7 @@ func TestTheSessionIsWhatTheStoreNeedsWhateverTheDSNSays(t *testing.T) {
 	require.NoError(t, s.Register(t.Context(), testLog))
 	term := acquire(t, s, 0)
 	commit(t, s, &term, save(1, `é'\`, 1, `"é"`))
-	step, _, err := s.Latest(t.Context(), 0, `é'\`)
+	step, _, _, err := s.Latest(t.Context(), 0, `é'\`)
 	require.NoError(t, err)
 	require.Equal(t, `"é"`, string(step.State))
 }

@@ -30,6 +30,28 @@ type faults struct {
 	how    int
 	fired  atomic.Int64
 	hung   chan struct{} // told when a connection hangs
+
+	counters sync.Map // how many statements began with a text, by the text
+}
+
+// count counts the statements that begin with prefix from now on.
+func (f *faults) count(prefix string) *atomic.Int64 {
+	n := new(atomic.Int64)
+	f.counters.Store(prefix, n)
+	return n
+}
+
+// counted is called with each packet.
+func (f *faults) counted(p []byte) {
+	if len(p) < 5 || p[4] != 3 {
+		return
+	}
+	f.counters.Range(func(prefix, n any) bool {
+		if bytes.HasPrefix(p[5:], []byte(prefix.(string))) {
+			n.(*atomic.Int64).Add(1)
+		}
+		return true
+	})
 }
 
 var networks atomic.Int64
@@ -79,6 +101,7 @@ type faultyConn struct {
 }
 
 func (c *faultyConn) Write(p []byte) (int, error) {
+	c.faults.counted(p)
 	how, ok := c.faults.match(p)
 	if !ok {
 		return c.Conn.Write(p)

@@ -3,7 +3,9 @@ package mysqlstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -69,6 +71,48 @@ func (l langGraph) loadCheckpoint(t testing.TB, id string) (step int, state stri
 	require.NoError(t, l.db.QueryRowContext(t.Context(), "SELECT state, step FROM workflow_checkpoints WHERE checkpoint_id = ?", id).
 		Scan(&state, &step))
 	return step, state
+}
+
+// saveCheckpointV2 returns the error of its transaction, which is rolled back then.
+func (l langGraph) saveCheckpointV2(t testing.TB, run string, step int, key, state string) error {
+	t.Helper()
+	tx, err := l.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "INSERT INTO idempotency_keys (key_value) VALUES (?)", key); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(t.Context(), "INSERT INTO workflow_checkpoints_v2"+
+		" (run_id, step_id, state, frontier, rng_seed, recorded_ios, idempotency_key, timestamp, label) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"+
+		" ON DUPLICATE KEY UPDATE state = VALUES(state), frontier = VALUES(frontier), rng_seed = VALUES(rng_seed),"+
+		" recorded_ios = VALUES(recorded_ios), idempotency_key = VALUES(idempotency_key), timestamp = VALUES(timestamp), label = VALUES(label)",
+		run, step, []byte(state), []byte("[]"), 42, []byte("[]"), key, time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), "label")
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (l langGraph) loadCheckpointV2(t testing.TB, run string, step int) (state, key string, at time.Time) {
+	t.Helper()
+	var (
+		frontier, ios, label string
+		seed, id             int64
+	)
+	require.NoError(t, l.db.QueryRowContext(t.Context(), "SELECT run_id, step_id, state, frontier, rng_seed, recorded_ios, idempotency_key, timestamp, label"+
+		" FROM workflow_checkpoints_v2 WHERE run_id = ? AND step_id = ? LIMIT 1", run, step).
+		Scan(&run, &id, &state, &frontier, &seed, &ios, &key, &at, &label))
+	return state, key, at
+}
+
+func (l langGraph) pendingEvents(t testing.TB, limit int) []string {
+	t.Helper()
+	return readAll(t, l.db, fmt.Sprintf("SELECT id, run_id, event_data FROM events_outbox WHERE emitted_at IS NULL ORDER BY created_at ASC LIMIT %d", limit))
+}
+
+func (l langGraph) markEventsEmitted(t testing.TB, id string) {
+	t.Helper()
+	exec(t, l.db, "UPDATE events_outbox SET emitted_at = NOW() WHERE id IN (?)", id)
 }
 
 func exec(t testing.TB, db *sql.DB, q string, args ...any) {

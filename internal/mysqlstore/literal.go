@@ -1,6 +1,7 @@
 package mysqlstore
 
 import (
+	"encoding/hex"
 	"strconv"
 	"time"
 )
@@ -31,14 +32,34 @@ var (
 	lastTime  = time.Date(2038, 1, 19, 3, 14, 7, 0, time.UTC)
 )
 
-// appendTime appends t as a literal of SQL, in UTC and cut to the microsecond.
+// appendTime appends t as a literal of SQL for a TIMESTAMP, in UTC and cut to the microsecond.
 func appendTime(dst []byte, t time.Time) []byte {
 	if t.Before(firstTime) {
 		t = firstTime
 	} else if t.After(lastTime) {
 		t = lastTime
 	}
+	return appendDateTime(dst, t)
+}
+
+// appendLogged is appendTime of when an event was logged. One that never was has the zero time, and is of now, by the database's clock.
+func appendLogged(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "UTC_TIMESTAMP(6)"...)
+	}
+	return appendTime(dst, t)
+}
+
+// appendDateTime appends t as a literal of SQL for a DATETIME, which has the years 1 to 9999, in UTC and cut to the microsecond.
+func appendDateTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, "'2006-01-02 15:04:05.000000'")
+}
+
+// appendHex appends b as a literal of SQL that is a string of bytes.
+func appendHex(dst, b []byte) []byte {
+	dst = append(dst, "x'"...)
+	dst = hex.AppendEncode(dst, b)
+	return append(dst, '\'')
 }
 
 func appendUint(dst []byte, n uint64) []byte { return strconv.AppendUint(dst, n, 10) }

@@ -76,7 +76,7 @@ func TestHostileIDsAreRunsOfTheirOwnAndRoundTrip(t *testing.T) {
 	}
 	commit(t, s, &term, events...)
 	for i, id := range ids {
-		step, _, err := s.Latest(t.Context(), 0, id)
+		step, _, _, err := s.Latest(t.Context(), 0, id)
 		require.NoError(t, err)
 		require.NotNil(t, step, "%q", id)
 		require.Equal(t, fmt.Sprint(i), string(step.State), "%q", id)
@@ -108,15 +108,15 @@ func TestCreatedAtIsWhenTheStepWasLoggedToTheMicrosecondInAnyTimeZone(t *testing
 		{time.Date(2026, 3, 29, 1, 30, 0, 999999999, tokyo), time.Date(2026, 3, 28, 16, 30, 0, 999999000, time.UTC)},
 		{time.Date(2026, 10, 25, 2, 30, 0, 1000, time.UTC), time.Date(2026, 10, 25, 2, 30, 0, 1000, time.UTC)},
 		{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)},
-		{time.Time{}, firstTime},
+		{time.Unix(0, 0), firstTime},
 		{time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), lastTime},
 	} {
 		e := save(uint64(i+1), "run", int32(i), `1`)
 		e.Message.Logged = tt.logged
 		commit(t, s, &term, e)
-		step, _, err := s.Latest(t.Context(), 0, "run")
+		step, _, _, err := s.Latest(t.Context(), 0, "run")
 		require.NoError(t, err)
-		require.Equal(t, tt.want, step.Logged)
+		require.Equal(t, tt.want, step.SavedAt)
 		var unix string // what a session of any time zone sees
 		require.NoError(t, look.QueryRowContext(t.Context(), "SELECT UNIX_TIMESTAMP(created_at) FROM workflow_steps WHERE step=?", i).Scan(&unix))
 		require.Equal(t, fmt.Sprintf("%d.%06d", tt.want.Unix(), tt.want.Nanosecond()/1000), unix)
@@ -160,7 +160,7 @@ func TestStatesRoundTripWithTheSameMeaning(t *testing.T) {
 		b := batch(term, save(term.Position+1, "run", 1, string(in)))
 		require.NoError(t, s.Commit(ctx, b), "%s", in)
 		term.Position = b.Last()
-		step, _, err := s.Latest(ctx, 0, "run")
+		step, _, _, err := s.Latest(ctx, 0, "run")
 		require.NoError(t, err)
 		var want, got any
 		require.NoError(t, json.Unmarshal(in, &want))
@@ -175,7 +175,7 @@ func TestTheDeepestStateThatEveryServerTakes(t *testing.T) {
 	term := acquire(t, s, 0)
 	depth := wire.MaxDepthPortable
 	commit(t, s, &term, save(1, "run", 1, strings.Repeat("[", depth)+strings.Repeat("]", depth)))
-	step, _, err := s.Latest(t.Context(), 0, "run")
+	step, _, _, err := s.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Equal(t, depth, wire.Depth(step.State))
 }

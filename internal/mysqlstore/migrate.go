@@ -40,18 +40,29 @@ const (
 	hintUpgrade = "run a version of persistd that is at least as new as the one that migrated the database, or restore the database"
 )
 
+// schema is the schema of a database, as db and whoever migrates sees it.
+type schema struct {
+	config Config
+	driver *mysql.Config
+	db     *sql.DB
+	log    *zap.Logger
+}
+
+func (s *Store) schema() *schema { return &schema{s.config, s.driver, s.leases, s.log} }
+
 // CheckSchema returns nil when the schema is what this version needs. Otherwise the error wraps [ErrSchemaPending] or
 // [ErrSchemaNewer], or says why it is not known. It writes nothing.
 func (s *Store) CheckSchema(ctx context.Context) error {
-	return s.fail("check schema", s.checkSchema(ctx))
+	return s.fail("check schema", s.schema().check(ctx))
 }
 
-func (s *Store) checkSchema(ctx context.Context) error {
-	known, err := s.provider(s.leases)
+// check returns nil when the schema is what this version needs.
+func (s *schema) check(ctx context.Context) error {
+	known, err := s.provider(s.db)
 	if err != nil {
 		return err
 	}
-	applied, err := appliedVersions(ctx, s.leases)
+	applied, err := appliedVersions(ctx, s.db)
 	if err != nil {
 		return err
 	}
@@ -108,14 +119,19 @@ const noSuchTable = 1146
 // A table that is taken over is rebuilt once, which takes as long as copying it and keeps writers out meanwhile; docs/schema.md says
 // what that costs.
 func (s *Store) Migrate(ctx context.Context) error {
-	err := s.checkSchema(ctx)
-	if err == nil || !errors.Is(err, ErrSchemaPending) {
-		return s.fail("migrate schema", err)
-	}
-	return s.fail("migrate schema", s.migrate(ctx))
+	return s.fail("migrate schema", s.schema().migrate(ctx))
 }
 
-func (s *Store) migrate(ctx context.Context) (err error) {
+// migrate applies what is pending.
+func (s *schema) migrate(ctx context.Context) error {
+	err := s.check(ctx)
+	if err == nil || !errors.Is(err, ErrSchemaPending) {
+		return err
+	}
+	return s.up(ctx)
+}
+
+func (s *schema) up(ctx context.Context) (err error) {
 	// A pool of its own: no read timeout that the DSN may have must end a long ALTER TABLE.
 	d := s.driver.Clone()
 	d.ReadTimeout, d.WriteTimeout = 0, 0
@@ -163,7 +179,7 @@ func forbidden(err error) error {
 }
 
 // provider knows the migrations.
-func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
+func (s *schema) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	files, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)

@@ -2,6 +2,7 @@ package mysqlstore
 
 import (
 	"database/sql"
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,6 +26,24 @@ func readRow(t testing.TB, db *sql.DB, run string, step int) (r stepRow) {
 
 func TestI4AnOlderSequenceNeverOverwritesANewerOne(t *testing.T) {
 	t.Parallel()
+	tables := []struct{ name, insert, read string }{
+		{
+			"workflow_steps", "(run_id, step, node_id, state, attempt, updated_at, created_at, log_seq, log_gen)" +
+				" VALUES ('run', 1, 'there', '\"there\"', 1, '2020-01-01', ",
+			"CONCAT_WS(' ', node_id, state, attempt, DATE(updated_at))",
+		},
+		{
+			"workflow_checkpoints", "(checkpoint_id, step, state, updated_at, created_at, log_seq, log_gen) VALUES ('cp', 9, '\"there\"', '2020-01-01', ",
+			"CONCAT_WS(' ', step, state, DATE(updated_at))",
+		},
+		{
+			"workflow_checkpoints_v2", "(run_id, step_id, state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, attempt, created_at," +
+				" log_seq, log_gen) VALUES ('run', 1, '\"there\"', '1', '2', 3, 'there', 'there', '2020-01-01', 1, ",
+			"CONCAT_WS(' ', state, frontier, recorded_ios, rng_seed, label, idempotency_key, DATE(timestamp), attempt)",
+		},
+	}
+	there := []string{`there "there" 1 2020-01-01`, `9 "there" 2020-01-01`, `"there" 1 2 3 there there 2020-01-01 1`}
+	saved := []string{`node "new" 2 2026-02-03`, `5 "new" 2026-02-03`, `"new" null null 0  key 2026-02-03 2`}
 	for _, tt := range []struct {
 		name     string
 		gen, seq uint64 // of the row that is there
@@ -46,19 +65,21 @@ func TestI4AnOlderSequenceNeverOverwritesANewerOne(t *testing.T) {
 			again := testLog
 			again.Created = created.Add(time.Hour)
 			require.NoError(t, s.Register(t.Context(), again)) // generation 2
-			_, err := look.ExecContext(t.Context(), "INSERT INTO workflow_steps (run_id, step, node_id, state, created_at, log_seq, log_gen)"+
-				" VALUES ('run', 1, 'there', '\"there\"', '2020-01-01 00:00:00.000001', ?, ?)", tt.seq, tt.gen)
-			require.NoError(t, err)
-			term := acquire(t, s, 0)
-			commit(t, s, &term, save(100, "run", 1, `"new"`))
-
-			want := stepRow{node: "there", state: `"there"`, seq: tt.seq, gen: tt.gen}
-			if tt.wins {
-				want = stepRow{node: "node", state: `"new"`, seq: 100, gen: 2}
+			for _, table := range tables {
+				exec(t, look, "INSERT INTO "+table.name+" "+table.insert+"'2020-01-01 00:00:00.000001', ?, ?)", tt.seq, tt.gen)
 			}
-			want.created = time.Date(2020, 1, 1, 0, 0, 0, 1000, time.UTC) // the first save's, always
-			got := readRow(t, look, "run", 1)
-			require.Equal(t, want, got)
+			term := acquire(t, s, 0)
+			commit(t, s, &term, attemptOf(2, eventOf(100, "run", stepOp(1, `"new"`), checkpointOp("cp", 5, `"new"`), v2Op(1, "key", `"new"`))))
+
+			want, seq, gen := there, tt.seq, tt.gen
+			if tt.wins {
+				want, seq, gen = saved, 100, 2
+			}
+			for i, table := range tables {
+				require.Equal(t, want[i], one[string](t, look, "SELECT "+table.read+" FROM "+table.name))
+				require.Equal(t, fmt.Sprint(seq, " ", gen, " 00:00:00.000001"), one[string](t, look,
+					"SELECT CONCAT_WS(' ', log_seq, log_gen, TIME(created_at)) FROM "+table.name), "created_at is the first save's, always")
+			}
 			require.EqualValues(t, 100, position(t, s, 0))
 		})
 	}
@@ -93,7 +114,7 @@ func TestI4AStreamMadeAgainIsNewerThoughItCountsFromOne(t *testing.T) {
 	require.NoError(t, later.Register(t.Context(), again))
 	fresh := acquire(t, later, 0)
 	require.Zero(t, fresh.Position, "no event of the new stream is skipped")
-	step, _, err := later.Latest(t.Context(), 0, "run")
+	step, _, _, err := later.Latest(t.Context(), 0, "run")
 	require.NoError(t, err)
 	require.Zero(t, step.Sequence, "a sequence of another stream says nothing about this one's")
 	commit(t, later, &fresh, save(1, "run", 1, `"new stream"`))

@@ -114,15 +114,16 @@ var rules = map[uint16]rule{
 	1064: operator(hintServer),                                                   // syntax error
 	1136: operator(hintSchema),                                                   // column count does not match
 	1146: operator(hintSchema),                                                   // table does not exist
+	1176: operator(hintSchema),                                                   // key does not exist in table
 	1193: operator(hintServer),                                                   // unknown system variable
 	1231: operator(hintServer),                                                   // variable cannot be set to this value
 	1235: operator(hintServer),                                                   // not supported yet
 	1273: operator(hintServer),                                                   // unknown collation
 	1305: operator(hintServer),                                                   // function does not exist
-	1356: operator("workflow_steps is a view that its user may not write"),       // view references what is invalid or forbidden
+	1356: operator("a table here is a view that its user may not write"),         // view references what is invalid or forbidden
 	1364: operator("a column that persistd does not know has no default: give it one"),
-	1442: operator("a trigger on workflow_steps updates workflow_steps"),
-	1471: operator("workflow_steps is not a table that can be inserted into"),
+	1442: operator("a trigger on a table here updates that table"),
+	1471: operator("a table here is not one that can be inserted into"),
 	1644: operator("a trigger refuses the row: see its message"), // SIGNAL
 	1665: operator("set the server's binlog_format to ROW or MIXED: commits are READ COMMITTED"),
 	1932: operator(hintBroken), // MariaDB: table does not exist in engine
@@ -144,7 +145,7 @@ var rules = map[uint16]rule{
 	1195: operator(hintBroken), // table is marked as crashed, and repair failed
 
 	// Data that the server will never take.
-	1062: never(), // duplicate entry, in a unique key that is not ours: ours are upserted
+	1062: never(), // duplicate entry, in a unique key that is not ours: ours are upserted, or claimed
 	1118: never(), // row size too large
 	1153: never(), // packet too large: one row alone; with several in it, insert says again
 	1264: never(), // out of range

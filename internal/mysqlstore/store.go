@@ -27,11 +27,13 @@ type Store struct {
 	metrics *metrics
 
 	writers, readers, leases *sql.DB
+	reads
 
 	// registered is the log whose partitions are worked on; nil before [Store.Register].
 	registered atomic.Pointer[registration]
-	// packet is the server's max_allowed_packet; 0 when it is to be asked for.
-	packet atomic.Int64
+	packet     packetLimit
+	// runs is what is known of whether persistd_runs has rows.
+	runs runless
 }
 
 var (
@@ -67,6 +69,7 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 	if s.leases, err = c.openPool(s.driver, 2, time.Minute); err != nil {
 		return nil, err
 	}
+	s.reads = reads{db: s.readers, generation: s.presentGeneration, failed: s.fail}
 	if s.metrics, err = newMetrics(reg, s); err != nil {
 		return nil, err
 	}

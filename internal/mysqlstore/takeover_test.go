@@ -14,6 +14,11 @@ import (
 	"github.com/persistd/persistd/internal/devstack/stacktest"
 )
 
+// allTables are those that hold what workers save.
+var allTables = []string{
+	"workflow_steps", "workflow_checkpoints", "workflow_checkpoints_v2", "idempotency_keys", "events_outbox", "persistd_runs",
+}
+
 // shape is what information_schema tells of a table: columns and keys, one a line.
 func shape(t testing.TB, db *sql.DB, table string) string {
 	t.Helper()
@@ -37,12 +42,23 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 		{"as documented", nil},
 		{"redundant keys dropped by hand", []string{"ALTER TABLE workflow_steps DROP INDEX idx_run_id, DROP INDEX idx_run_step"}},
 		{"one redundant key dropped by hand", []string{"ALTER TABLE workflow_steps DROP INDEX idx_run_id"}},
+		{"the unique key under another name", []string{"ALTER TABLE workflow_steps RENAME INDEX unique_run_step TO `my key`"}},
 		{"the unique key dropped", []string{"ALTER TABLE workflow_steps DROP INDEX unique_run_step"}},
 		{"binary ids already", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL"}},
 		{"shorter ids", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(100) NOT NULL"}},
 		{"milliseconds", []string{"ALTER TABLE workflow_steps MODIFY created_at TIMESTAMP(3) NULL DEFAULT CURRENT_TIMESTAMP(3)"}},
 		{"half of ours", []string{"ALTER TABLE workflow_steps ADD COLUMN log_seq BIGINT UNSIGNED NOT NULL DEFAULT 0"}},
 		{"no transactions", []string{"ALTER TABLE workflow_steps MODIFY run_id VARCHAR(200) NOT NULL, ENGINE=MyISAM"}},
+		{"updated by the server", []string{"ALTER TABLE workflow_steps ADD COLUMN updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"}},
+		{"labels that must be", []string{"ALTER TABLE workflow_checkpoints_v2 MODIFY label VARCHAR(100) NOT NULL"}},
+		{"keys under other names", []string{
+			"ALTER TABLE workflow_checkpoints_v2 RENAME INDEX idempotency_key TO once, RENAME INDEX unique_run_step TO one_of_each",
+			"ALTER TABLE events_outbox RENAME INDEX idx_run_id TO idx_runs",
+		}},
+		{"keys without an index", []string{"ALTER TABLE idempotency_keys DROP INDEX idx_created"}},
+		{"no primary key", []string{"ALTER TABLE idempotency_keys DROP PRIMARY KEY"}},
+		{"an outbox in order already", []string{"ALTER TABLE events_outbox ADD COLUMN ord BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY unique_ord (ord)"}},
+		{"an outbox half taken over", []string{"ALTER TABLE events_outbox ADD COLUMN ord BIGINT UNSIGNED NULL, ADD UNIQUE KEY unique_ord (ord)"}},
 		{"latin1", []string{"ALTER TABLE workflow_steps MODIFY node_id VARCHAR(255) CHARACTER SET latin1 NOT NULL"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,7 +73,7 @@ func TestATableTakenOverIsLikeANewOne(t *testing.T) {
 			old.saveStep(t, "run", 1, "é", `{}`)
 			s := open(t, dsn)
 			require.NoError(t, s.Migrate(t.Context()))
-			for _, table := range []string{"workflow_steps", "workflow_checkpoints"} {
+			for _, table := range allTables {
 				require.Equal(t, shape(t, fresh, table), shape(t, look, table))
 				var engine string
 				require.NoError(t, look.QueryRowContext(t.Context(), "SELECT engine FROM information_schema.tables WHERE table_schema=DATABASE()"+
@@ -121,16 +137,52 @@ func TestADatabaseOfLangGraphGoIsTakenOverWithoutLosingARow(t *testing.T) {
 		commit(t, s, &term, save(2, "run4", 49, `"ours again"`))
 		require.Equal(t, `"ours again"`, readRow(t, look, "run4", 49).state)
 		old.saveStep(t, "run4", 50, "theirs", `"new"`)
-		latest, _, err := s.Latest(t.Context(), 0, "run4")
+		latest, _, _, err := s.Latest(t.Context(), 0, "run4")
 		require.NoError(t, err)
 		require.EqualValues(t, 50, latest.Step)
-		require.WithinDuration(t, time.Now(), latest.Logged, time.Minute)
+		require.WithinDuration(t, time.Now(), latest.SavedAt, time.Minute)
 	})
 	t.Run("ids that differ in case are different runs now", func(t *testing.T) { //nolint:paralleltest // goes on with the database.
 		old.saveStep(t, "RUN4", 1, "n", `"upper"`)
 		step, _ := old.loadLatest(t, "run4")
 		require.Equal(t, 50, step)
 	})
+}
+
+func TestLangGraphGosStatementsGoOnWorkingOnEveryTable(t *testing.T) {
+	t.Parallel()
+	dsn := stacktest.Database(t)
+	look := plain(t, dsn)
+	old := langGraph{look}
+	old.createTables(t)
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k", `{"n": 1}`))
+	exec(t, look, "INSERT INTO events_outbox (id, run_id, event_data) VALUES ('e1', 'run', '{}')")
+	s := open(t, dsn)
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Register(t.Context(), testLog))
+	old.createTables(t)
+
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	state, key, saved := old.loadCheckpointV2(t, "run", 1)
+	require.JSONEq(t, `{"n": 1}`, state)
+	require.Equal(t, "k", key)
+	require.Equal(t, at, saved, "in UTC as before")
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k2", `{"n": 2}`))
+	require.ErrorContains(t, old.saveCheckpointV2(t, "run", 2, "k2", "1"), "Duplicate entry")
+	require.NoError(t, old.saveCheckpointV2(t, "Run", 1, "K", "1"), "which were the same to it")
+
+	term := acquire(t, s, 0)
+	commit(t, s, &term, eventOf(1, "run", v2Op(1, "k3", `{"n": 3}`), outboxOp("e2", "{}")))
+	state, key, _ = old.loadCheckpointV2(t, "run", 1)
+	require.JSONEq(t, `{"n": 3}`, state)
+	require.Equal(t, "k3", key)
+	require.Equal(t, 1, one[int](t, look, "SELECT COUNT(*) FROM idempotency_keys WHERE key_value = ?", "k3"), "CheckIdempotency")
+	require.NoError(t, old.saveCheckpointV2(t, "run", 1, "k4", `{"n": 4}`))
+	require.Equal(t, "1.1", one[string](t, look, "SELECT CONCAT(log_seq, '.', log_gen) FROM workflow_checkpoints_v2 WHERE run_id='run'"), "it leaves the place")
+
+	require.Len(t, old.pendingEvents(t, 10), 2)
+	old.markEventsEmitted(t, "e1")
+	require.Equal(t, []string{`id="e2" run_id="run" event_data="{}"`}, old.pendingEvents(t, 10))
 }
 
 func TestATakeoverThatDiedBetweenItsChangeAndItsRecordGoesOn(t *testing.T) {
@@ -184,12 +236,19 @@ func TestATakeoverRebuildsATableOnce(t *testing.T) {
 	dsn := stacktest.Database(t)
 	look := plain(t, dsn)
 	langGraph{look}.createTables(t)
-	for _, table := range []table{stepsTable, checkpointsTable} {
-		changes, err := table.changes(t.Context(), look)
+	for _, table := range []table{stepsTable, checkpointsTable, checkpointsV2Table, keysTable} {
+		fills, changes, err := table.changes(t.Context(), look)
 		require.NoError(t, err)
+		require.Empty(t, fills)
 		require.NotEmpty(t, changes)
 		exec(t, look, "ALTER TABLE "+table.name+" "+strings.Join(changes, ", "))
-		changes, err = table.changes(t.Context(), look)
+		fills, changes, err = table.changes(t.Context(), look)
+		require.NoError(t, err)
+		require.Empty(t, fills)
+		for _, c := range changes { // what else there is to do touches no row
+			exec(t, look, "ALTER TABLE "+table.name+" "+c+", ALGORITHM=INSTANT")
+		}
+		_, changes, err = table.changes(t.Context(), look)
 		require.NoError(t, err)
 		require.Empty(t, changes)
 	}

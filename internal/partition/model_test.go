@@ -33,6 +33,8 @@ type world struct {
 	last   uint64         // the stream's sequence
 	grown  chan struct{}  // closed, and made anew, when the log grows
 	trims  []trim
+	stale  []uint64       // sequences of events that the database's state forbids
+	graves map[uint64]int // how often a letter of each event was put
 }
 
 // row is a partition's row, with the rows that were written in the same transactions.
@@ -53,7 +55,7 @@ type trim struct {
 }
 
 func newWorld(partitions int) *world {
-	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{})}
+	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{}), graves: map[uint64]int{}}
 }
 
 // publish appends n events to a partition.
@@ -108,6 +110,7 @@ type replica struct {
 	faults map[string][]error // by method, popped; errHang blocks until ctx ends
 	calls  map[string][]time.Duration
 	paused chan struct{} // when set, each call blocks until it is closed, and then goes on, or its ctx ends
+	buried func()        // when set, called once letters were put
 	cut    error         // when set, each call fails with it
 }
 
@@ -293,46 +296,6 @@ func (r *replica) Trim(ctx context.Context, p int, position uint64, before time.
 	return nil
 }
 
-func (r *replica) Commit(ctx context.Context, b *batcher.Batch) error {
-	err := r.arrive(ctx, "commit")
-	if err == nil && r.deaf {
-		<-time.After(r.took)
-	} else if err == nil {
-		select {
-		case <-time.After(r.took):
-			err = r.connected(ctx)
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	}
-	var classified *batcher.Error
-	switch {
-	case errors.As(err, &classified):
-		return classified
-	case err != nil:
-		return &batcher.Error{Class: batcher.Again, Number: 2006, Err: err}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	row := &r.rows[b.Partition]
-	switch {
-	case row.owner != r.name || row.epoch != b.Epoch:
-		return &batcher.Error{Class: batcher.Lost, Err: errors.New("another epoch")}
-	case row.position != b.After:
-		return &batcher.Error{Class: batcher.Moved, Err: fmt.Errorf("position is %d, not %d", row.position, b.After)}
-	}
-	for _, ev := range b.Events {
-		row.applied, row.writers = append(row.applied, ev.Message.Sequence), append(row.writers, r.name)
-	}
-	row.position = b.Last()
-	return nil
-}
-
-// letters refuses: nothing here is poison.
-type letters struct{}
-
-func (letters) Put(context.Context, []wire.Event) error { return errors.New("nothing here is poison") }
-
 // set makes the replica's set. Nothing in it is random.
 func (r *replica) set(t *testing.T, cfg partition.Config) *partition.Set {
 	t.Helper()
@@ -342,7 +305,7 @@ func (r *replica) set(t *testing.T, cfg partition.Config) *partition.Set {
 	cfg.Lease, cfg.Jitter = lease, -1
 	batching := batcher.Config{Jitter: -1, QueueBytes: 8 << 10, MaxBytes: 4 << 10, RetryMin: time.Second, RetryMax: time.Second}.WithDefaults()
 	require.NoError(t, batching.Validate())
-	deps := batcher.Deps{Store: r, DeadLetters: letters{}, Metrics: batcher.NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}
+	deps := batcher.Deps{Store: r, DeadLetters: r, Metrics: batcher.NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}
 	return partition.New(cfg, partition.Deps{
 		Leases: r, Log: r, Logger: zaptest.NewLogger(t).Named(r.name),
 		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, deps, at) },

@@ -39,7 +39,7 @@ type Log interface {
 	// Read calls deliver with every event of partition after the sequence after, in log order and each once, until ctx ends or
 	// deliver returns an error, and returns that. It survives a server that is away: it waits and goes on where it was. deliver
 	// may block: that is the back-pressure, and while it does nothing more than a bounded read-ahead is taken from the log.
-	// pending, which may be nil, is told how many events of the partition were in the log behind the one just delivered.
+	// pending, which may be nil, is told how many messages of the partition were in the log behind the event just delivered.
 	Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error
 	// Pending counts the partition's events in the log with a sequence above after.
 	Pending(ctx context.Context, partition int, after uint64) (int64, error)

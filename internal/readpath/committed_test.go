@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +29,7 @@ type answer struct {
 func wait(ctx context.Context, r *readpath.Reader) <-chan answer {
 	out := make(chan answer, 1)
 	go func() {
-		why, err := r.Committed(ctx, "default", run, 10)
+		why, err := r.Committed(ctx, "default", readpath.Write{ID: run, Sequence: 10})
 		out <- answer{why, err, time.Since(epoch)}
 	}()
 	return out
@@ -72,18 +74,18 @@ func TestCommittedEndsWithTheCommit(t *testing.T) {
 func TestCommittedOfLongAgoLooksForALetter(t *testing.T) {
 	t.Parallel()
 	d := &data{letters: map[uint64]wire.Poison{10: {Code: "x"}}}
-	why, err := d.reader(10).Committed(t.Context(), "default", run, 10)
+	why, err := d.reader(10).Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10})
 	require.NoError(t, err)
 	require.Equal(t, &wire.Poison{Code: "x"}, why)
 
 	d = &data{}
-	why, err = d.reader(10).Committed(t.Context(), "default", run, 10)
+	why, err = d.reader(10).Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10})
 	require.NoError(t, err)
 	require.Nil(t, why)
 	require.Equal(t, []string{fmt.Sprintf("letter 10 of %d", home)}, d.calls)
 
 	d = &data{letterErr: errors.New("away")}
-	_, err = d.reader(10).Committed(t.Context(), "default", run, 10)
+	_, err = d.reader(10).Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10})
 	require.EqualError(t, err, "look for dead letter: away")
 }
 
@@ -151,5 +153,77 @@ func TestCommittedSaysThatTheDatabaseIsAway(t *testing.T) {
 		a := <-wait(t.Context(), d.reader(8))
 		require.EqualError(t, a.err, "read position: away")
 		require.Equal(t, 500*ms, a.at)
+	})
+}
+
+func TestCommittedOfAnEventWithKeysTellsWhetherItApplied(t *testing.T) {
+	t.Parallel()
+	mine, other := [32]byte{1}, [32]byte{2}
+	letter := wire.Poison{Code: wire.CodeDatabase, Reason: "data too long"}
+	for name, row := range map[string]struct {
+		keys     []readpath.Key
+		rejected *wire.Poison
+		want     string // the code, and what the reason names
+		asked    bool
+	}{
+		"it used its keys": {[]readpath.Key{{"a", mine, 10}, {"b", mine, 10}}, nil, "", true},
+		"it used one that was deleted, and used again, since":   {[]readpath.Key{{"a", other, 12}, {"b", mine, 10}}, nil, "", true},
+		"the same was saved before":                             {[]readpath.Key{{"a", mine, 7}, {"b", mine, 7}}, nil, "", true},
+		"the same was saved before, under one of its keys":      {[]readpath.Key{{"b", mine, 7}}, nil, "", true},
+		"the same was saved before the log was made":            {[]readpath.Key{{"b", mine, 0}}, nil, "", true},
+		"a key was used for something else":                     {[]readpath.Key{{"a", other, 7}}, nil, "duplicate a", true},
+		"a key was used by who wrote down no hash":              {[]readpath.Key{{"a", [32]byte{}, 0}}, nil, "duplicate a", true},
+		"one was used for the same and one for something else":  {[]readpath.Key{{"a", mine, 7}, {"b", other, 8}}, nil, "duplicate b", true},
+		"who used it is later in the log and was earlier there": {[]readpath.Key{{"a", other, 11}}, nil, "duplicate a", true},
+		"its keys are gone":                                     {[]readpath.Key{{"c", other, 7}}, nil, "key_expired ", true},
+		"it is a dead letter":                                   {[]readpath.Key{{"a", mine, 10}}, &letter, "refused_by_db ", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := &data{keys: row.keys}
+			if row.rejected != nil {
+				d.letters = map[uint64]wire.Poison{10: *row.rejected}
+			}
+			why, err := d.reader(10).Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10, Keys: []string{"a", "b"}, ContentHash: mine})
+			require.NoError(t, err)
+			calls := []string{fmt.Sprintf("letter 10 of %d", home)}
+			if row.asked {
+				calls = append(calls, "keys [a b]")
+			}
+			require.Equal(t, calls, d.calls)
+			if row.want == "" {
+				require.Nil(t, why)
+				return
+			}
+			code, named, _ := strings.Cut(row.want, " ")
+			require.Equal(t, code, why.Code)
+			if named != "" {
+				require.Contains(t, why.Reason, strconv.Quote(named))
+			}
+		})
+	}
+	d := &data{historyErr: errors.New("away")}
+	_, err := d.reader(10).Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10, Keys: []string{"a"}})
+	require.EqualError(t, err, "away")
+}
+
+func TestCommittedLooksAtKeysAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &data{}
+		r := d.reader(8)
+		out := make(chan *wire.Poison, 1)
+		go func() {
+			why, err := r.Committed(t.Context(), "default", readpath.Write{ID: run, Sequence: 10, Keys: []string{"a"}})
+			if err == nil {
+				out <- why
+			}
+		}()
+		synctest.Wait()
+		require.Empty(t, d.calls)
+		d.keys = []readpath.Key{{Key: "a", Sequence: 10}}
+		r.Positions.Advance(position.Commit{Partition: home, From: 8, To: 12})
+		require.Nil(t, <-out)
+		require.Equal(t, []string{"keys [a]"}, d.calls)
 	})
 }

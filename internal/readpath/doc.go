@@ -1,13 +1,30 @@
 // Package readpath answers reads with every acknowledged write in them, flushed or not: MySQL and the tail of the log that is not
 // yet in it.
 //
-// I6: a write acknowledged to anybody before the read began is in what the read returns. The order keeps it:
+// I6: a write acknowledged to anybody before the read began is in what the read returns. There are three ways to keep it.
+//
+// The latest step of a run and a named checkpoint are read from both, in this order:
 //
 //	bound ← a lower bound of the partition's position       (a hint, from [position.Tracker])
-//	tail  ← the run's events after bound, from the leader    every acknowledged write is at or below bound, or in tail
+//	tail  ← the key's events after bound, from the leader    every acknowledged write is at or below bound, or in tail
 //	row, position ← MySQL, in one statement                  every event at or below position is in row, or overwritten there
 //	if position < bound: bound ← position, and again         (the database was restored: the bound was none)
-//	answer: row and the events of tail after position, the highest step, and of one step the later write
+//	answer: row, and the events of tail after position applied to it in log order
 //
-// The other order, MySQL first, would miss an event that is committed and trimmed between the two reads.
+// The other order, MySQL first, would miss an event that is committed and trimmed between the two reads. To apply an event is to do what
+// its commit will do:
+//
+//	one of an older attempt than has begun before it     nothing: it is refused (a deletion of no attempt is not)
+//	a step of a newer attempt than the row's             stands, whatever its number
+//	a step of the same                                   stands if its number is not lower
+//	a deletion of the run                                takes row and steps before it away
+//	a checkpoint of that name                            stands unless the row's sequence is higher: a run's transaction wrote it
+//	one with an idempotency key                          nothing: whether it applies, its commit tells, and then it is in row
+//
+// What needs more of a run than its tail can tell, all its steps, waits for the tail to be in MySQL:
+//
+//	last ← the run's last event, from the leader             every acknowledged write is at or below it, or trimmed
+//	wait until position ≥ last, then read MySQL
+//
+// And what is acknowledged only when it is committed (V2 checkpoints, idempotency keys, outbox events) is read from MySQL alone.
 package readpath

@@ -14,7 +14,7 @@ import (
 func TestI6LatestIsTheRowAndTheTailAfterThePosition(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		row             *readpath.Step
+		row             *wire.StepRecord
 		log             []wire.Event
 		position, bound uint64
 		want            string // step and state
@@ -52,15 +52,15 @@ func TestI6LatestIsTheRowAndTheTailAfterThePosition(t *testing.T) {
 			require.NoError(t, err)
 			// Tail before row: what is committed and trimmed between the two is then in the tail, and not in neither.
 			require.Equal(t, []string{
-				fmt.Sprintf("tail of default.%s in %d after %d", run, home, row.bound), fmt.Sprintf("row of %s in %d", run, home),
+				fmt.Sprintf("tail of default.run.%s in %d after %d", run, home, row.bound), fmt.Sprintf("row of %s in %d", run, home),
 			}, d.calls)
 			if row.want == "" {
 				require.Nil(t, got)
 				return
 			}
 			require.Equal(t, row.want, fmt.Sprintf("%d %s", got.Step, got.State))
-			require.Equal(t, readpath.Step{
-				Step: got.Step, NodeID: "node of " + string(got.State), State: got.State, Sequence: row.seq, Logged: logged,
+			require.Equal(t, wire.StepRecord{
+				Step: got.Step, NodeID: "node of " + string(got.State), State: got.State, Sequence: row.seq, SavedAt: logged,
 			}, *got)
 		})
 	}
@@ -73,7 +73,7 @@ func TestI6TailIsReadAgainFromThePositionOfARestoredDatabase(t *testing.T) {
 	got, err := r.LoadLatest(t.Context(), "default", run)
 	require.NoError(t, err)
 	require.Equal(t, "y", string(got.State), "it was in the database, is not any more, and will be again")
-	where := fmt.Sprintf("tail of default.%s in %d after ", run, home)
+	where := fmt.Sprintf("tail of default.run.%s in %d after ", run, home)
 	row := fmt.Sprintf("row of %s in %d", run, home)
 	require.Equal(t, []string{where + "10", row, where + "4", row}, d.calls)
 	require.EqualValues(t, 4, r.Positions.Bound(home))
@@ -101,7 +101,7 @@ func TestFirstReadTeachesTheBound(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, saved(1, 4), got)
 	}
-	require.Equal(t, fmt.Sprintf("tail of default.%s in %d after 6", run, home), d.calls[2], "not all of the log, read after read")
+	require.Equal(t, fmt.Sprintf("tail of default.run.%s in %d after 6", run, home), d.calls[2], "not all of the log, read after read")
 }
 
 func TestReadThatFailsSaysWhere(t *testing.T) {
@@ -132,7 +132,7 @@ func TestReadThatFailsSaysWhere(t *testing.T) {
 			}
 			if !errors.Is(row.is, away) {
 				require.Empty(t, d.calls, "nobody was asked")
-				_, again := r.Committed(t.Context(), row.namespace, row.run, 1)
+				_, again := r.Committed(t.Context(), row.namespace, readpath.Write{ID: row.run, Sequence: 1})
 				require.Equal(t, err, again)
 			}
 		})

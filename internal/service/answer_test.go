@@ -28,7 +28,7 @@ func TestLatestAnswersAsDocumented(t *testing.T) {
 	require.Equal(t, `{"found":false}`, string(m.Data), "a run that does not exist is an answer")
 
 	r.data.set(func(d *data) {
-		d.step = &readpath.Step{Step: 3, NodeID: `a "node"`, State: []byte(`{"b": 1,"a":[ ]}`), Sequence: 8, Logged: created.Local()}
+		d.step = &wire.StepRecord{Step: 3, NodeID: `a "node"`, State: []byte(`{"b": 1,"a":[ ]}`), Sequence: 8, SavedAt: created.Local()}
 	})
 	m = ask(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
 	require.Empty(t, m.Header)
@@ -89,7 +89,9 @@ func TestReplyIsCompressedWhenThatIsWorthItAndAskedFor(t *testing.T) {
 		"another is accepted":   {100_000, "gzip", false},
 		"only that way it fits": {3 << 20, "zstd", true},
 	} {
-		r.data.set(func(d *data) { d.step = &readpath.Step{Step: 1, State: state(row.size), Sequence: 8, Logged: created} })
+		r.data.set(func(d *data) {
+			d.step = &wire.StepRecord{Step: 1, State: state(row.size), Sequence: 8, SavedAt: created}
+		})
 		m := ask(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`, wire.HeaderAccept, row.accept)
 		require.Empty(t, m.Header.Get(wire.HeaderErrorCode), name)
 		body := m.Data
@@ -115,7 +117,9 @@ func TestReplyAboveMaxPayloadIsAnErrorAndCostsNoConnection(t *testing.T) {
 	noise := make([]byte, 3<<20) // does not compress below 1 MiB
 	_, err := rand.Read(noise)
 	require.NoError(t, err)
-	r.data.set(func(d *data) { d.step = &readpath.Step{Step: 1, State: []byte(`"` + hex.EncodeToString(noise) + `"`)} })
+	r.data.set(func(d *data) {
+		d.step = &wire.StepRecord{Step: 1, State: []byte(`"` + hex.EncodeToString(noise) + `"`)}
+	})
 	for _, accept := range []string{"", "zstd"} {
 		m := ask(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`, wire.HeaderAccept, accept)
 		require.Regexp(t, `^reply has \d+ bytes, more than the server's max_payload of 1048576 takes: raise max_payload, or accept zstd$`, refused(t, m, wire.StatusTooLarge))
@@ -124,7 +128,7 @@ func TestReplyAboveMaxPayloadIsAnErrorAndCostsNoConnection(t *testing.T) {
 	for size, fits := range map[int]bool{1<<20 - 1024: true, 1<<20 - 1023: false} {
 		frame := len(`{"found":true,"run_id":"run/1","step":1,"node_id":"","sequence":0,"logged_at":"0001-01-01T00:00:00Z","state":}`)
 		r.data.set(func(d *data) {
-			d.step = &readpath.Step{Step: 1, State: []byte(`"` + strings.Repeat("x", size-frame-2) + `"`)}
+			d.step = &wire.StepRecord{Step: 1, State: []byte(`"` + strings.Repeat("x", size-frame-2) + `"`)}
 		})
 		m := ask(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
 		if fits {

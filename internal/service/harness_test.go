@@ -33,16 +33,18 @@ var (
 // data is what the replica reads, in memory: NATS is what is tested here.
 type data struct {
 	mu       sync.Mutex
-	step     *readpath.Step
+	step     *wire.StepRecord
 	position uint64
 	err      error
 	letter   *wire.Poison
+	last     uint64 // of the run in the log
+	history  history
 	hold     chan struct{} // when set, reads wait until it is closed, or their ctx ends
 	entered  chan struct{} // told of each read
 	deadline []time.Duration
 }
 
-func (d *data) read(ctx context.Context) (*readpath.Step, uint64, error) {
+func (d *data) read(ctx context.Context) (*wire.StepRecord, uint64, error) {
 	d.mu.Lock()
 	step, pos, err, hold, entered := d.step, d.position, d.err, d.hold, d.entered
 	d.mu.Unlock()
@@ -59,8 +61,9 @@ func (d *data) read(ctx context.Context) (*readpath.Step, uint64, error) {
 	return step, pos, err
 }
 
-func (d *data) Latest(ctx context.Context, _ int, _ string) (*readpath.Step, uint64, error) {
-	return d.read(ctx)
+func (d *data) Latest(ctx context.Context, _ int, _ string) (*wire.StepRecord, uint32, uint64, error) {
+	step, pos, err := d.read(ctx)
+	return step, 0, pos, err
 }
 
 func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
@@ -72,7 +75,27 @@ func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
 	return pos, err
 }
 
-func (*data) Tail(context.Context, int, string, string, uint64, func(*wire.Event)) error { return nil }
+func (d *data) Checkpoint(ctx context.Context, _ int, id string) (*wire.CheckpointRecord, uint64, error) {
+	_, pos, err := d.read(ctx)
+	if id == "missing" {
+		return nil, pos, err
+	}
+	return &wire.CheckpointRecord{Step: 3, Sequence: 8, SavedAt: created, State: []byte(`{"a": 1}`)}, pos, err
+}
+
+func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) error {
+	return nil
+}
+
+func (d *data) Last(context.Context, int, string, string, string) (uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last, d.err
+}
+
+func (*data) LastAttempt(context.Context, int, string, string) (uint32, uint64, error) {
+	return 4, 9, nil
+}
 
 func (d *data) DeadLetter(context.Context, int, uint64) (wire.Poison, bool, error) {
 	d.mu.Lock()
@@ -110,7 +133,8 @@ func newReplica(t *testing.T, url string, change ...func(*service.Config, *readp
 	t.Helper()
 	r := &replica{data: &data{}, tracker: position.NewTracker(partitions), nc: connect(t, url), reg: prometheus.NewPedanticRegistry()}
 	reader := &readpath.Reader{
-		Rows: r.data, Tail: r.data, Letters: r.data, Positions: r.tracker, Partitions: partitions, Namespace: "default", Recheck: time.Minute,
+		Rows: r.data, History: r.data, Outbox: r.data, Tail: r.data, Letters: r.data,
+		Positions: r.tracker, Partitions: partitions, Namespace: "default", Recheck: time.Minute,
 	}
 	cfg := service.Config{Subjects: wire.Subjects{Prefix: "persistd"}, Version: "1.2.3", Stream: "PERSISTD", Created: created}
 	for _, f := range change {

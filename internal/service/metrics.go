@@ -11,7 +11,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "persistd", Name: "request_duration_seconds", Help: "Time to answer a request on NATS, by verb and result; committed includes its wait.",
+			Namespace: "persistd", Name: "request_duration_seconds", Help: "Time to answer a request on NATS, by verb and result; committed, watch and steps include their waits.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 17),
 		}, []string{"verb", "result"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -27,7 +27,8 @@ type Config struct {
 	// Stream and Created tell which log the announcements that count are about.
 	Stream  string
 	Created time.Time
-	// Reads bounds the reads answered at one time; further ones wait their turn. Default 64.
+	// Reads bounds the reads answered at one time, and beside them those that wait until MySQL has what they read; further ones wait
+	// their turn. Default 64.
 	Reads int64
 	// Waits bounds the requests held until a commit; a further one is told to ask again. Default 16384, about 16 MiB.
 	Waits int64
@@ -45,9 +46,12 @@ type Service struct {
 	metrics *metrics
 	log     *zap.Logger
 
-	reads, waits *semaphore.Weighted
-	statuses     *semaphore.Weighted // apart from reads: who asks while those hang is the one who wants to know
-	wg           sync.WaitGroup
+	// Places for requests, apart from each other so that what waits keeps nothing else from being answered: reads; those held until a
+	// commit; reads of what MySQL must have first; the outbox's, which wait for each other's locks; and statuses, which are asked for
+	// while everything else hangs.
+	reads, waits, behind, outbox, statuses *semaphore.Weighted
+
+	wg sync.WaitGroup
 
 	mu       sync.Mutex    // guards what follows; nothing blocks while it is held
 	starting chan struct{} // nil before Start, closed at its end
@@ -74,9 +78,12 @@ func New(cfg Config, nc *nats.Conn, reader *readpath.Reader, tracker *position.T
 	return &Service{
 		cfg: cfg, nc: nc, reader: reader, tracker: tracker, status: status, metrics: newMetrics(reg), log: log,
 		reads: semaphore.NewWeighted(cfg.Reads), waits: semaphore.NewWeighted(cfg.Waits),
-		statuses: semaphore.NewWeighted(4),
+		behind: semaphore.NewWeighted(cfg.Reads), outbox: semaphore.NewWeighted(4), statuses: semaphore.NewWeighted(4),
 	}
 }
+
+// startWait bounds how long the server may take to know of the subscriptions.
+const startWait = 10 * time.Second
 
 // Start begins to answer. When it returns nil, the server knows of the subscriptions. A service lives once: a second Start, or one
 // after Stop, is an error.
@@ -121,7 +128,7 @@ func (s *Service) start(ctx context.Context) error {
 	if err := s.listen(life, held, svc); err != nil {
 		return err
 	}
-	flush, done := context.WithTimeout(ctx, s.cfg.ReadTimeout)
+	flush, done := context.WithTimeout(ctx, startWait)
 	defer done()
 	if err := s.nc.FlushWithContext(flush); err != nil {
 		return fmt.Errorf("flush subscriptions: %w", err)
@@ -139,10 +146,7 @@ func (s *Service) listen(life, held context.Context, svc micro.Service) error {
 	s.sub = sub
 	s.mu.Unlock()
 	return errors.Join(
-		svc.AddEndpoint(wire.VerbLatest, micro.HandlerFunc(func(r micro.Request) { s.spawn(life, s.reads, r, s.latest) }),
-			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbLatest))),
-		svc.AddEndpoint(wire.VerbCommitted, micro.HandlerFunc(func(r micro.Request) { s.spawnWait(held, r) }),
-			micro.WithEndpointSubject(s.cfg.Subjects.ReadAny(wire.VerbCommitted))),
+		s.verbs(life, held, svc),
 		svc.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { s.spawn(life, s.statuses, r, s.answerStatus) }),
 			micro.WithEndpointSubject(s.cfg.Subjects.Status()), micro.WithEndpointQueueGroupDisabled()),
 	)

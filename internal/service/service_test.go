@@ -126,7 +126,7 @@ func TestStopAnswersWhatItHas(t *testing.T) {
 	entered, hold := make(chan struct{}, 1), make(chan struct{})
 	r.data.set(func(d *data) {
 		d.entered, d.hold = entered, hold
-		d.step = &readpath.Step{Step: 7, State: []byte(`{}`)}
+		d.step = &wire.StepRecord{Step: 7, State: []byte(`{}`)}
 	})
 	read := askLater(t, nc, wire.VerbLatest, `{"run_id":"run/1"}`)
 	<-entered

@@ -87,13 +87,31 @@ func (d *DeadLetters) Count(ctx context.Context) (uint64, error) {
 
 // Put keeps a letter of each event and returns once all are stored. While the stream is full or away it waits and tries again, until
 // ctx ends. Doing it again keeps one letter: each is published only where there is none of that event yet.
+//
+// Of a transaction in parts each message has a letter, under its own sequence and with the same reason, so that all of it is kept. The last
+// one's, which is found by the event's sequence, is stored last: where it is, the others are.
 func (d *DeadLetters) Put(ctx context.Context, events []wire.Event) error {
-	for i := range events {
-		if err := d.putOne(ctx, &events[i]); err != nil {
-			return fmt.Errorf("keep dead letter of event %d: %w", events[i].Message.Sequence, err)
+	for _, ev := range events {
+		for _, one := range messages(&ev) {
+			if err := d.putOne(ctx, &one); err != nil {
+				return fmt.Errorf("keep dead letter of event %d: %w", ev.Message.Sequence, err)
+			}
 		}
 	}
 	return nil
+}
+
+// messages are the messages of ev as events of their own, in log order.
+func messages(ev *wire.Event) []wire.Event {
+	if ev.Parts == nil {
+		return []wire.Event{*ev}
+	}
+	all := make([]wire.Event, len(ev.Parts))
+	for i := range ev.Parts {
+		all[i] = *ev
+		all[i].Message, all[i].Parts = ev.Parts[i], nil
+	}
+	return all
 }
 
 func (d *DeadLetters) putOne(ctx context.Context, ev *wire.Event) error {

@@ -34,7 +34,6 @@ type getRequest struct {
 	LastFor   string     `json:"last_by_subj,omitempty"`
 	NextFor   string     `json:"next_by_subj,omitempty"`
 	StartTime *time.Time `json:"start_time,omitempty"`
-	NoHeaders bool       `json:"no_hdr,omitempty"`
 }
 
 type getResponse struct {
@@ -61,7 +60,7 @@ func (g getter) next(ctx context.Context, subject string, from uint64) (wire.Mes
 // since is the oldest message of subject that was logged at or after t.
 func (g getter) since(ctx context.Context, subject string, t time.Time) (wire.Message, error) {
 	t = t.UTC()
-	return g.do(ctx, getRequest{NextFor: subject, StartTime: &t, NoHeaders: true})
+	return g.do(ctx, getRequest{NextFor: subject, StartTime: &t})
 }
 
 func (g getter) do(ctx context.Context, req getRequest) (wire.Message, error) {

@@ -40,7 +40,7 @@ func TestTheServerPutsWritesIntoPartitions(t *testing.T) {
 	require.Equal(t, p, ev.Partition)
 
 	for i, id := range hostile {
-		ack, err := js.Publish(within(t), subjects.Write("default", wire.KindRun, id), wire.AppendStep(nil, id, int32(i), "n", []byte(`{}`)))
+		ack, err := js.Publish(within(t), subjects.Write("default", wire.KindRun, id), wire.AppendEvent(nil, wire.KindRun, id, 0, nil, []wire.Op{{Type: wire.OpStep, Step: int32(i), NodeID: "n", State: []byte(`{}`)}}))
 		require.NoError(t, err, "%q", id)
 		events, err := collect(t, s, wire.Partition("default", id, 8), id, 0)
 		require.NoError(t, err, "%q", id)

@@ -8,20 +8,20 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// Tail shows visit the run's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
+// Tail shows visit the key's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
 // them. It implements [readpath.Tail].
 //
-// I6: it sees every event that was acknowledged before the call, because the leader says which is the run's last one:
+// I6: it sees every event that was acknowledged before the call, because the leader says which is the key's last one:
 //
-//	L ← the run's last event, from the leader                 acknowledged before the call: at or below L
+//	L ← the key's last event, from the leader                 acknowledged before the call: at or below L
 //	none, or L ≤ after: empty;  L = after+1: it is L alone    one small round trip
-//	pages of the run's events from after+1, from any replica  complete once they hold L: a replica has the log without a gap up to
+//	pages of the key's events from after+1, from any replica  complete once they hold L: a replica has the log without a gap up to
 //	                                                          where it is, so one that has L has all before it
 //	not L, or no answer: the rest one by one from the leader
 //
 // An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
-func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID string, after uint64, visit func(*wire.Event)) error {
-	subject := s.cfg.Subjects.Log(partition, namespace, wire.KindRun, runID)
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+	subject := s.cfg.Subjects.Log(partition, namespace, kind, id)
 	last, err := s.get.last(ctx, subject)
 	switch {
 	case errors.Is(err, errNotFound):
@@ -38,12 +38,40 @@ func (s *Stream) Tail(ctx context.Context, partition int, namespace, runID strin
 	return nil
 }
 
+// Last implements [readpath.Tail]. It costs as much as the last event is long: the server has no shorter answer.
+func (s *Stream) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
+	last, err := s.get.last(ctx, s.cfg.Subjects.Log(partition, namespace, kind, id))
+	switch {
+	case errors.Is(err, errNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read last sequence: %w", err)
+	}
+	return last.Sequence, nil
+}
+
+// LastAttempt implements [readpath.Tail]: the last message of the run's attempt subject. What is no beginning has the attempt 0.
+func (s *Stream) LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error) {
+	last, err := s.get.last(ctx, s.cfg.Subjects.Log(partition, namespace, wire.KindAttempt, runID))
+	switch {
+	case errors.Is(err, errNotFound):
+		return 0, 0, nil
+	case err != nil:
+		return 0, 0, fmt.Errorf("read last attempt: %w", err)
+	}
+	ev := s.cfg.Subjects.Decode(last)
+	if ev.Poison == nil {
+		attempt = ev.Attempt
+	}
+	return attempt, last.Sequence, nil
+}
+
 // tail is one call of Tail at work.
 type tail struct {
 	s       *Stream
 	subject string
 	last    wire.Message // L, which is in hand and need not be found again
-	from    uint64       // all of the run before it is read; L at the latest
+	from    uint64       // all of the key before it is read; L at the latest
 	visit   func(*wire.Event)
 }
 

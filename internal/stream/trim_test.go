@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -39,23 +40,21 @@ func runIn(partition, partitions int) string {
 
 func TestTrimRemovesWhatIsCommittedAndOld(t *testing.T) {
 	t.Parallel()
-	js := connect(t)
 	zero, one := runIn(0, 2), runIn(1, 2)
-	var middle time.Time // after sequence 6, before 7
-	fill := func(t *testing.T, name string) *Stream {
+	fill := func(t *testing.T) (s *Stream, middle time.Time) { // middle is after sequence 6, before 7
 		t.Helper()
-		cfg := Config{Name: name, Subjects: wire.Subjects{Prefix: "persistd"}, Partitions: 2, MaxBytes: 64 << 20}
-		s := ensure(t, js, cfg)
+		js := connect(t) // one server each: one that makes a deleted stream again while it still removes its files may find them
+		s = ensure(t, js, Config{Partitions: 2, MaxBytes: 64 << 20})
 		for i := range 6 { // 1 3 5 7 9 11 are of partition 0, the others of partition 1
 			if i == 3 {
-				last := info(t, js, name).State.LastTime
+				last := info(t, js, s.Name()).State.LastTime
 				require.Eventually(t, func() bool { return time.Since(last) > 2*time.Millisecond }, time.Second, time.Millisecond)
 				middle = time.Now()
 			}
 			save(t, js, zero, i)
 			save(t, js, one, i)
 		}
-		return s
+		return s, middle
 	}
 	whole := []uint64{2, 4, 6, 8, 10, 12}
 	future, past := time.Hour, -time.Hour
@@ -76,10 +75,10 @@ func TestTrimRemovesWhatIsCommittedAndOld(t *testing.T) {
 		{"all is committed and old", 11, &future, nil},
 		{"the position is ahead of the partition", 12, &future, nil},
 	}
-	for _, test := range tests { // one after another: they share the stream's name
-		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // as above.
-			s := fill(t, "TRIM")
-			before := middle
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s, before := fill(t)
 			if test.age != nil {
 				before = time.Now().Add(*test.age)
 			}
@@ -89,9 +88,65 @@ func TestTrimRemovesWhatIsCommittedAndOld(t *testing.T) {
 				require.Equal(t, test.left, left[0])
 				require.Equal(t, whole, left[1], "another partition's events stay")
 			}
-			require.NoError(t, js.DeleteStream(within(t), "TRIM"))
 		})
 	}
+}
+
+// saveParts publishes a transaction's parts from one number to another, and returns when each was logged.
+func saveParts(t *testing.T, s *Stream, first, last, of int) (logged []time.Time) {
+	t.Helper()
+	for no := first; no <= last; no++ {
+		m := nats.NewMsg(subjects.Write(wire.DefaultNamespace, wire.KindRun, "run-001"))
+		m.Data = []byte(stepBody(no))
+		m.Header.Set(wire.HeaderPart, wire.Part{Transaction: "tx", No: no, Of: of}.String())
+		ack, err := s.js.PublishMsg(within(t), m)
+		require.NoError(t, err)
+		stored, err := s.get.next(within(t), "persistd.log.>", ack.Sequence)
+		require.NoError(t, err)
+		logged = append(logged, stored.Logged)
+	}
+	return logged
+}
+
+// I5: what is committed and old may go, but a transaction goes as a whole.
+func TestTrimDoesNotCutATransactionInTwo(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		part int // that is the oldest to stay, by its time
+		left []uint64
+	}{
+		"the time is before its first part": {1, []uint64{3, 4, 5, 6}},
+		"the time is within it":             {2, []uint64{3, 4, 5, 6}},
+		"the time is at its last part":      {3, []uint64{3, 4, 5, 6}},
+		"the time is after it":              {4, []uint64{6}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js := connect(t)
+			s := ensure(t, js, Config{Partitions: 1})
+			save(t, js, "run-001", 1)
+			save(t, js, "run-001", 2)
+			logged := saveParts(t, s, 1, 3, 3)
+			save(t, js, "run-001", 3)
+			after, err := s.get.next(within(t), "persistd.log.>", 6)
+			require.NoError(t, err)
+			require.NoError(t, s.Trim(within(t), 0, 6, append(logged, after.Logged)[row.part-1]))
+			require.Equal(t, row.left, sequences(t, s)[0])
+		})
+	}
+}
+
+// A part that claims more before it than the log has keeps the whole log, and no more.
+func TestTrimIsNotLedBelowTheBeginning(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	s := ensure(t, js, Config{Partitions: 1})
+	save(t, js, "run-001", 1)
+	logged := saveParts(t, s, 900, 900, 900)
+	require.NoError(t, s.Trim(within(t), 0, 2, logged[0]))
+	require.Equal(t, []uint64{1, 2}, sequences(t, s)[0])
+	require.NoError(t, s.Trim(within(t), 0, 2, logged[0].Add(time.Hour)))
+	require.Empty(t, sequences(t, s)[0])
 }
 
 // A position of a log that is no more says nothing about the one that took its name.

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,8 +19,15 @@ const (
 	MaxDepth = 100
 	// MaxDepthPortable is the nesting that every supported server takes: MariaDB's JSON_VALID refuses more.
 	MaxDepthPortable = 31
-	// MaxOps is how many writes one event may hold.
+	// MaxAttempt is the largest number of an attempt.
+	MaxAttempt = math.MaxInt32
+	// MaxOps is how many writes one event may hold, over all its parts.
 	MaxOps = 10_000
+	// MaxParts is how many messages a transaction may be in: what an atomic batch of the server holds.
+	MaxParts = 1000
+	// MaxTransaction is the size of a transaction in bytes, decompressed, over all its parts: the daemon holds it in memory, and a
+	// transaction of the database has to take it.
+	MaxTransaction = 64 << 20
 )
 
 // CheckID reports as a *[Poison] why id cannot name a run or a checkpoint, or nil. Refused are ids that the database would
@@ -45,6 +54,34 @@ func CheckNodeID(id string) error {
 	}
 	if n := utf8.RuneCountInString(id); n > MaxID {
 		return poison(CodeNode, fmt.Sprintf("node_id has %d characters, more than the %d that the database holds: shorten it", n, MaxID))
+	}
+	return nil
+}
+
+// CheckLabel reports as a *[Poison] why label cannot be a checkpoint's, or nil. The empty one is none.
+func CheckLabel(label string) error { return checkText("label", label) }
+
+// CheckKey reports as a *[Poison] why key cannot be an idempotency key, or nil. The empty one is none.
+func CheckKey(key string) error { return checkText("idempotency_key", key) }
+
+// CheckTimestamp reports as a *[Poison] why t cannot be a V2 checkpoint's timestamp, or nil: a DATETIME's year has four digits, in UTC.
+func CheckTimestamp(t time.Time) error {
+	if y := t.UTC().Year(); y < 1 || y > 9999 {
+		return poisonf(CodeBody, "timestamp is in the year %d, not 1 to 9999, in UTC", y)
+	}
+	return nil
+}
+
+// checkText is for what may be empty, and is looked for: a trailing space would make it another's.
+func checkText(what, s string) error {
+	switch {
+	case !utf8.ValidString(s):
+		return poison(CodeBody, what+" is not valid UTF-8")
+	case strings.HasSuffix(s, " "):
+		return poison(CodeBody, what+" ends in a space, which the database does not tell from the one without it: trim it")
+	}
+	if n := utf8.RuneCountInString(s); n > MaxID {
+		return poisonf(CodeBody, "%s has %d characters, more than the %d that the database holds: shorten or hash it", what, n, MaxID)
 	}
 	return nil
 }

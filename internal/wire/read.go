@@ -8,8 +8,18 @@ import (
 
 // Verbs of the read path, for [Subjects.Read].
 const (
-	VerbLatest    = "latest"
-	VerbCommitted = "committed"
+	VerbLatest        = "latest"         // LatestRequest, LatestReply
+	VerbCommitted     = "committed"      // CommittedRequest, CommittedReply
+	VerbCheckpoint    = "checkpoint"     // CheckpointRequest, CheckpointReply
+	VerbCheckpointV2  = "checkpoint_v2"  // V2Request, V2Reply: one of a run
+	VerbCheckpointsV2 = "checkpoints_v2" // V2ListRequest, V2ListReply: those of a run
+	VerbIdempotency   = "idempotency"    // IdempotencyRequest, IdempotencyReply
+	VerbSteps         = "steps"          // StepsRequest, StepsReply
+	VerbWatch         = "watch"          // WatchRequest, WatchReply
+	VerbRuns          = "runs"           // RunsRequest, RunsReply
+	VerbAttempt       = "attempt"        // AttemptRequest, AttemptReply
+	VerbEvents        = "events"         // EventsRequest, EventsReply: leases outbox events
+	VerbEmitted       = "emitted"        // EmittedRequest, EmittedReply: marks them
 )
 
 // HeaderAccept in a request names the encodings that the reply may have: "zstd".
@@ -38,6 +48,7 @@ type LatestReply struct {
 	RunID    string    `json:"run_id,omitempty"`
 	Step     int32     `json:"step"`
 	NodeID   string    `json:"node_id"`
+	Attempt  uint32    `json:"attempt,omitempty"`
 	Sequence uint64    `json:"sequence"`
 	LoggedAt time.Time `json:"logged_at"`
 	State    []byte    `json:"-"`
@@ -60,11 +71,29 @@ func AppendLatest(dst []byte, r LatestReply) ([]byte, error) {
 
 // ParseLatest reads what AppendLatest wrote; State is a part of src.
 func ParseLatest(src []byte) (LatestReply, error) {
-	var reply LatestReply
 	r := acquireReader(src)
 	defer r.free()
-	err := r.object(func(name string, value []byte) (err error) {
-		switch name {
+	reply, err := parseLatest(r)
+	if err != nil {
+		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
+	}
+	return reply, nil
+}
+
+func parseLatest(r *reader) (reply LatestReply, err error) {
+	if err := r.open(); err != nil {
+		return reply, err
+	}
+	for {
+		name, err := r.name()
+		if err != nil || name == nil {
+			return reply, err
+		}
+		value, err := r.value()
+		if err != nil {
+			return reply, err
+		}
+		switch string(name) {
 		case "found":
 			err = json.Unmarshal(value, &reply.Found)
 		case "run_id":
@@ -73,6 +102,8 @@ func ParseLatest(src []byte) (LatestReply, error) {
 			err = json.Unmarshal(value, &reply.Step)
 		case "node_id":
 			err = json.Unmarshal(value, &reply.NodeID)
+		case "attempt":
+			err = json.Unmarshal(value, &reply.Attempt)
 		case "sequence":
 			err = json.Unmarshal(value, &reply.Sequence)
 		case "logged_at":
@@ -81,33 +112,44 @@ func ParseLatest(src []byte) (LatestReply, error) {
 			reply.State = value
 		default: // of a later version
 		}
-		return err
-	})
-	if err != nil {
-		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
+		if err != nil {
+			return reply, err
+		}
 	}
-	return reply, nil
 }
 
 // CommittedRequest asks to be answered when an event is in MySQL.
 type CommittedRequest struct {
-	RunID string `json:"run_id"`
+	// RunID is the run that the event was published under, or CheckpointID the named checkpoint: one of the two.
+	RunID        string `json:"run_id,omitempty"`
+	CheckpointID string `json:"checkpoint_id,omitempty"`
 	// Stream is the stream that acknowledged the event; empty means whichever the daemon reads.
 	Stream string `json:"stream,omitempty"`
 	// Sequence is the log sequence that the acknowledgement gave.
 	Sequence uint64 `json:"sequence"`
 	// WaitMS is how long the reply may take, in milliseconds: at most [MaxCommittedWait].
 	WaitMS int64 `json:"wait_ms"`
+	// Keys are the event's idempotency keys and ContentHash its hash, in hex: with them, the reply tells whether the event applied.
+	Keys        []string `json:"keys,omitempty"`
+	ContentHash string   `json:"content_hash,omitempty"`
 }
 
 // MaxCommittedWait bounds how long one request for committed is held; a longer wait asks again.
 const MaxCommittedWait = 5 * time.Second
 
-// CommittedReply answers a [CommittedRequest]: committed, rejected, or neither yet.
+// CommittedReply answers a [CommittedRequest]: committed, rejected, or neither yet. Of an event with keys, committed means that it
+// applied, or that one of the same content had before; else it is rejected as [RejectedDuplicate], of which there is no dead letter, or
+// with [RejectedUnknown].
 type CommittedReply struct {
 	Committed bool       `json:"committed"`
 	Rejected  *Rejection `json:"rejected,omitempty"`
 }
+
+// Codes of a [Rejection] that no dead letter has.
+const (
+	RejectedDuplicate = "duplicate"   // an idempotency key was used before, with other content
+	RejectedUnknown   = "key_expired" // the keys are no longer there: what became of the event cannot be told any more
+)
 
 // Rejection is why an event became a dead letter.
 type Rejection struct {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,7 +16,11 @@ var decoders = sync.Pool{New: func() any { return &reader{dec: jsontext.NewDecod
 // the event itself are checked by hand.
 var readerOptions = jsontext.AllowDuplicateNames(true)
 
-// reader reads the members of an event's objects; values are sub-slices of src.
+// reader reads the members of an event's objects, in one pass:
+//
+//	open; then name and value in turn, until name is nil
+//
+// Names and values are parts of src, but for names with escapes.
 type reader struct {
 	src []byte
 	buf bytes.Buffer
@@ -38,8 +41,8 @@ func (r *reader) free() {
 	decoders.Put(r)
 }
 
-// object reads the next value, which must be an object, and hands over its members; value is a part of r.src.
-func (r *reader) object(member func(name string, value []byte) error) error {
+// open begins the next value, which must be an object.
+func (r *reader) open() error {
 	tok, err := r.dec.ReadToken()
 	if err != nil {
 		return notJSON(err)
@@ -47,35 +50,52 @@ func (r *reader) object(member func(name string, value []byte) error) error {
 	if tok.Kind() != '{' {
 		return poison(CodeBody, "body is not a JSON object")
 	}
-	for {
-		tok, err := r.dec.ReadToken()
-		if err != nil {
-			return notJSON(err)
-		}
-		if tok.Kind() == '}' {
-			return nil
-		}
-		name := tok.String()
-		value, err := r.dec.ReadValue()
-		if err != nil {
-			return notJSON(err)
-		}
-		end := int(r.dec.InputOffset())
-		if err := member(name, r.src[end-len(value):end:end]); err != nil {
-			return err
-		}
-	}
+	return nil
 }
 
-// members is the set of an object's names seen so far; objects of an event have few.
-type members []string
-
-func (m *members) add(name string) bool {
-	if slices.Contains(*m, name) {
-		return false
+// name is the name of the object's next member; nil at its end, which is read with it.
+func (r *reader) name() ([]byte, error) {
+	if r.dec.PeekKind() == '}' {
+		if _, err := r.dec.ReadToken(); err != nil {
+			return nil, notJSON(err)
+		}
+		return nil, nil
 	}
-	*m = append(*m, name)
-	return true
+	quoted, err := r.value()
+	if err != nil {
+		return nil, err
+	}
+	name, err := unquote(quoted)
+	if err != nil {
+		return nil, notJSON(err)
+	}
+	return name, nil
+}
+
+// value is the next value.
+func (r *reader) value() ([]byte, error) {
+	value, err := r.dec.ReadValue()
+	if err != nil {
+		return nil, notJSON(err)
+	}
+	end := int(r.dec.InputOffset())
+	return r.src[end-len(value) : end : end], nil
+}
+
+// end is for after the last value: there must be nothing more.
+func (r *reader) end() error {
+	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return poison(CodeNotJSON, "body has something after its JSON object")
+	}
+	return nil
+}
+
+// unquote is what a JSON string says: not nil, and a part of it when nothing in it is escaped.
+func unquote(quoted []byte) ([]byte, error) {
+	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return inner, nil
+	}
+	return jsontext.AppendUnquote(make([]byte, 0, len(quoted)), quoted)
 }
 
 // notJSON says what is wrong and where, as an offset: a reason ends up in logs and dead letters, and the parser's own error names the

@@ -7,8 +7,16 @@ import (
 	"strings"
 )
 
-// KindRun is the kind of key that steps and everything else of one run are written under.
-const KindRun = "run"
+// The kinds of keys.
+const (
+	// KindRun is what steps and everything else of one run are written under.
+	KindRun = "run"
+	// KindCheckpoint is what named checkpoints are written under, whose ids are global.
+	KindCheckpoint = "checkpoint"
+	// KindAttempt is where the attempts of a run begin. Their subject holds nothing else, so that its last sequence is a fence: a write
+	// that expects an older one is refused by the log itself.
+	KindAttempt = "attempt"
+)
 
 // DefaultNamespace is the namespace that every event has until somebody needs another.
 const DefaultNamespace = "default"
@@ -25,7 +33,9 @@ func (s Subjects) Write(namespace, kind, id string) string {
 }
 
 // WriteFilters are the subjects that the stream listens on.
-func (s Subjects) WriteFilters() []string { return []string{s.Prefix + ".write.*." + KindRun + ".*"} }
+func (s Subjects) WriteFilters() []string {
+	return []string{s.Prefix + ".write.*." + KindRun + ".*", s.Prefix + ".write.*." + KindCheckpoint + ".*", s.Prefix + ".write.*." + KindAttempt + ".*"}
+}
 
 // Transform is the stream's subject transform: source and destination, by which the server itself partitions the log. The hash
 // is over namespace and token, so that it stays what it is when kinds are added.
@@ -74,6 +84,12 @@ func (s Subjects) ReadNamespace(subject string) string {
 	ns, _, _ := strings.Cut(rest, ".")
 	return ns
 }
+
+// Event is where the relay publishes committed outbox events of a run.
+func (s Subjects) Event(runID string) string { return s.Prefix + ".events." + Token(runID) }
+
+// Events matches all relayed outbox events.
+func (s Subjects) Events() string { return s.Prefix + ".events.*" }
 
 // Status is where every replica answers what it is doing.
 func (s Subjects) Status() string { return s.Prefix + ".status" }

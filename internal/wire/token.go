@@ -46,7 +46,7 @@ func HashedToken(token string) bool { return strings.HasPrefix(token, "~") }
 // token of any id (a reader looks under that one only, so a write under another would never be found).
 func DecodeToken(token string) (string, error) {
 	if HashedToken(token) {
-		return "", poisonf(CodeToken, "token %q is a hash and the body names no run_id", token)
+		return "", poisonf(CodeToken, "token %q is a hash and the body names no id", token)
 	}
 	b := make([]byte, 0, len(token))
 	for i := 0; i < len(token); i++ {

@@ -12,9 +12,14 @@ import (
 
 // pubAck is JetStream's answer to a publish.
 type pubAck struct {
-	Stream   string              `json:"stream"`
-	Sequence uint64              `json:"seq"`
-	Error    *jetstream.APIError `json:"error"`
+	Stream string `json:"stream"`
+	// Sequence is the message's; of a batch, that of its last message.
+	Sequence uint64 `json:"seq"`
+	// Duplicate says that the log had the message's id already, at Sequence.
+	Duplicate bool `json:"duplicate"`
+	// Count is how many messages the batch had that was stored, 0 when it was a single message.
+	Count int                 `json:"count"`
+	Error *jetstream.APIError `json:"error"`
 }
 
 // The server's error codes for a publish that are told apart; all others go by their class.
@@ -28,12 +33,27 @@ const (
 	codeStoreFailed     = 10077
 	codeHeaderTooLarge  = 10097
 	codeTooManyRequests = 10167
+
+	// Of a fence: the log holds another last message of the subject, or one that concerns it is in process.
+	codeFenced      = 10071
+	codeFenceMoving = 10164
+
+	// Of an atomic batch.
+	codeBatchesOff    = 10174
+	codeBatchGap      = 10176
+	codeBatchTooLong  = 10199
+	codeBatchRepeated = 10201 // the log knows the id of one of its messages, and so holds all of them
+	codeBatchesBusy   = 10210
+
+	// codeNotRepeated is what an attempt that only asks is refused with when the log does not know its id; see [question].
+	codeNotRepeated = 10111
 )
 
 const (
-	hintFull = "persistd trims the log as MySQL takes its steps: see whether it is running and MySQL is up; else raise the stream's max_bytes"
-	hintSize = "keep large data elsewhere and its reference in the state, or raise max_payload in the NATS server's configuration"
-	hintConn = "is the NATS server running and reachable from here?"
+	hintFull    = "persistd trims the log as MySQL takes its steps: see whether it is running and MySQL is up; else raise the stream's max_bytes"
+	hintSize    = "keep large data elsewhere and its reference in the state, or raise max_payload in the NATS server's configuration"
+	hintBatches = "a write larger than a message needs a stream with allow_atomic, which persistd sets when it starts"
+	hintConn    = "is the NATS server running and reachable from here?"
 )
 
 func isNoResponders(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
@@ -61,6 +81,12 @@ func parseAck(m *nats.Msg) (pubAck, error) {
 }
 
 func ackFault(e *jetstream.APIError) *fault {
+	f := ackCause(e)
+	f.code = int(e.ErrorCode)
+	return f
+}
+
+func ackCause(e *jetstream.APIError) *fault {
 	err := fmt.Errorf("log answered: %w", e)
 	switch e.ErrorCode {
 	case codeAccountFull, codeInsufficient, codeMemoryFull, codeStorageFull:
@@ -74,8 +100,14 @@ func ackFault(e *jetstream.APIError) *fault {
 		}
 	case codeTooLarge, codeHeaderTooLarge:
 		return &fault{kind: ErrTooLarge, err: err, unsent: true, final: true, hint: hintSize}
-	case codeTooManyRequests:
+	case codeTooManyRequests, codeFenced, codeFenceMoving, codeBatchGap, codeBatchesBusy, codeNotRepeated:
 		return &fault{kind: ErrUnavailable, err: err, unsent: true}
+	case codeBatchRepeated:
+		return &fault{kind: ErrUnavailable, err: err}
+	case codeBatchesOff:
+		return &fault{kind: ErrRejected, err: err, unsent: true, final: true, hint: hintBatches}
+	case codeBatchTooLong:
+		return &fault{kind: ErrTooLarge, err: err, unsent: true, final: true, hint: "raise max_batch_size, or max_payload, in the NATS server's configuration"}
 	}
 	if e.Code >= 500 || e.Code == 409 || e.Code == 429 {
 		return &fault{kind: ErrUnavailable, err: err}
@@ -97,6 +129,12 @@ func publishFault(err error) *fault {
 	default: // the socket failed with a part of it written
 		return &fault{kind: ErrUnavailable, err: err, hint: hintConn}
 	}
+}
+
+// errNoBatch is that a part of a batch was stored alone.
+var errNoBatch = &fault{
+	kind: ErrRejected, err: errors.New("log does not know atomic batches, which nats-server has from 2.12 on, and took the parts of a write for writes"),
+	final: true,
 }
 
 // Faults of attempts that nothing answered.

@@ -13,16 +13,17 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// engine is the store without its type: states are bytes.
+// engine is the backend that writes behind: into the log, from where persistd brings it to MySQL; and that reads by asking persistd.
 //
-//	saveStep ──▶ publisher ──publish──▶ NATS ──answer──▶ mux ──▶ publisher
-//	loadLatest, committed, ping ──mux.request──▶ NATS ──answer──▶ mux
+//	apply, begin ──▶ publisher ──publish──▶ NATS ──answer──▶ mux ──▶ publisher
+//	latest, committed, attempt, ping ──mux.request──▶ NATS ──answer──▶ mux
 type engine struct {
 	cfg       config
 	subjects  wire.Subjects
 	nc        *nats.Conn
 	mux       *mux
 	publisher *publisher
+	fences    fences
 
 	// idPrefix is random, so that message ids of different clients, or of one before and after its restart, never meet.
 	idPrefix string
@@ -98,8 +99,6 @@ func (e *engine) flush(ctx context.Context) error {
 	if e.isClosing() {
 		return ErrClosed
 	}
-	ctx, cancel := e.withDeadline(ctx)
-	defer cancel()
 	return e.publisher.flush(ctx)
 }
 

@@ -98,6 +98,7 @@ func (p *publisher) close(ctx context.Context) error {
 	err := p.flush(ctx)
 
 	p.mu.Lock()
+	p.ended = true
 	for e := p.pending.Front(); e != nil; {
 		next := e.Next()
 		pub := e.Value.(*publication) //nolint:forcetypeassert // as above.

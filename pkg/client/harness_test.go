@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -97,8 +99,8 @@ func (l *thelog) requireCount(t *testing.T, n uint64) {
 	require.Eventually(t, func() bool { return l.count(t.Context()) == n }, eventually, poll)
 }
 
-// events reads the whole log.
-func (l *thelog) events(ctx context.Context) ([]wire.Event, error) {
+// messages reads the whole log.
+func (l *thelog) messages(ctx context.Context) ([]wire.Event, error) {
 	s, err := l.js.Stream(ctx, "persistd")
 	if err != nil {
 		return nil, err
@@ -106,12 +108,44 @@ func (l *thelog) events(ctx context.Context) ([]wire.Event, error) {
 	var events []wire.Event
 	for seq := max(1, s.CachedInfo().State.FirstSeq); seq <= s.CachedInfo().State.LastSeq; seq++ {
 		m, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) { // purged
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		events = append(events, subjects.Decode(wire.Message{
 			Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: m.Sequence, Logged: m.Time,
 		}))
+	}
+	return events, nil
+}
+
+// events are the log's events, of which parts that stand side by side are one.
+func (l *thelog) events(ctx context.Context) ([]wire.Event, error) {
+	messages, err := l.messages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var events, parts []wire.Event
+	for i := range messages {
+		var before wire.Part
+		if len(parts) > 0 {
+			before = parts[len(parts)-1].Part
+		}
+		switch part := messages[i].Part; {
+		case part.Transaction == "" && len(parts) == 0:
+			events = append(events, messages[i])
+			continue
+		case !part.Follows(before):
+			return nil, fmt.Errorf("part %s stands after part %s", part, before)
+		}
+		if parts = append(parts, messages[i]); messages[i].Part.Last() {
+			events, parts = append(events, wire.Join(parts)), nil
+		}
+	}
+	if len(parts) > 0 {
+		return nil, errors.New("the log ends in the middle of a transaction")
 	}
 	return events, nil
 }

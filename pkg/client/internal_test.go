@@ -109,6 +109,14 @@ func TestAnswersOfTheLogAreToldApart(t *testing.T) {
 		{"a leader election", jetstream.APIError{Code: 503, ErrorCode: 10008}, ErrUnavailable, false, false},
 		{"a server that is overrun", jetstream.APIError{Code: 429, ErrorCode: 10167}, ErrUnavailable, false, true},
 		{"the same message in process", jetstream.APIError{Code: 409, ErrorCode: 10158}, ErrUnavailable, false, false},
+		{"a fence", jetstream.APIError{Code: 400, ErrorCode: 10071}, ErrUnavailable, false, true},
+		{"a fence that moves", jetstream.APIError{Code: 400, ErrorCode: 10164}, ErrUnavailable, false, true},
+		{"an id that is asked for and not there", jetstream.APIError{Code: 500, ErrorCode: 10111}, ErrUnavailable, false, true},
+		{"a batch that is there", jetstream.APIError{Code: 400, ErrorCode: 10201}, ErrUnavailable, false, false},
+		{"a batch with a gap", jetstream.APIError{Code: 400, ErrorCode: 10176}, ErrUnavailable, false, true},
+		{"too many batches", jetstream.APIError{Code: 429, ErrorCode: 10210}, ErrUnavailable, false, true},
+		{"a batch over the server's limit", jetstream.APIError{Code: 400, ErrorCode: 10199}, ErrTooLarge, true, true},
+		{"a stream without batches", jetstream.APIError{Code: 400, ErrorCode: 10174}, ErrRejected, true, true},
 		{"a sealed stream", jetstream.APIError{Code: 400, ErrorCode: 10109}, ErrRejected, true, true},
 	} {
 		f := ackFault(&row.answer)
@@ -125,9 +133,9 @@ func TestALateRefusalOfAnEarlierAttemptIsNoAnswerAndALateSuccessIs(t *testing.T)
 	full := &fault{kind: ErrRejected, final: true}
 
 	// Nobody is listening: the publication goes from attempt to attempt.
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	pub := &publication{msg: msg, runID: "run"}
+	pub := &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 	require.NoError(t, p.submit(t.Context(), pub))
 	require.Eventually(t, func() bool {
 		p.mu.Lock()
@@ -161,7 +169,7 @@ func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *test
 	require.NoError(t, p.submit(t.Context(), first))
 	require.NoError(t, p.submit(t.Context(), next))
 	batch, _ := p.collect(nil)
-	require.Equal(t, []attempt{{first, 1}}, batch)
+	require.Equal(t, []attempt{{pub: first, number: 1}}, batch)
 	p.answered(first, 1, pubAck{}, errLostConn)
 	require.Equal(t, pausing, first.phase)
 
@@ -170,16 +178,16 @@ func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *test
 	first.due = first.due.Add(-10 * time.Minute)
 	p.mu.Unlock()
 	batch, _ = p.collect(nil)
-	require.Equal(t, []attempt{{next, 1}}, batch, "the outcome is as known as it will ever be, so the run goes on")
+	require.Equal(t, []attempt{{pub: next, number: 1}}, batch, "the outcome is as known as it will ever be, so the run goes on")
 	_, err := p.wait(t.Context(), first)
 	require.ErrorIs(t, err, ErrOutcomeUnknown)
 }
 
 func newPublication(t *testing.T, e *engine) *publication {
 	t.Helper()
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	return &publication{msg: msg, runID: "run"}
+	return &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 }
 
 func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
@@ -189,9 +197,9 @@ func TestAPublishWhoseCallerHasGoneEndsAtItsRefusal(t *testing.T) {
 	_, err := e.nc.ChanSubscribe("persistd.write.>", arrived)
 	require.NoError(t, err)
 	require.NoError(t, e.nc.Flush())
-	msg, err := e.message("run", []byte(`{}`))
+	msg, err := e.message(wire.KindRun, "run", []byte(`{}`), nil)
 	require.NoError(t, err)
-	pub := &publication{msg: msg, runID: "run"}
+	pub := &publication{msgs: []*nats.Msg{msg}, runID: "run"}
 	require.NoError(t, e.publisher.submit(t.Context(), pub))
 	request := <-arrived
 
@@ -215,12 +223,11 @@ func TestNothingIsKeptOfRunsThatAreThrough(t *testing.T) {
 	})
 	require.NoError(t, err)
 	for i := range 500 {
-		ctx := ContextWithDurability(t.Context(), Async)
-		require.NoError(t, e.saveStep(ctx, fmt.Sprint("run-", i%250), i, "", []byte("1")))
+		require.NoError(t, e.apply(t.Context(), oneStep(fmt.Sprint("run-", i%250), i, Async)))
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = e.saveStep(ended, "run-1", 1, "", []byte("1"))
+	err = e.apply(ended, oneStep("run-1", 1, Logged))
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrOutcomeUnknown, "a call that is over before it begins publishes nothing")
 	require.NoError(t, e.flush(t.Context()))
@@ -238,6 +245,13 @@ func TestNothingIsKeptOfRunsThatAreThrough(t *testing.T) {
 	require.Equal(t, 0, p.room.bytes)
 }
 
+func oneStep(run string, step int, d Durability) *write {
+	return &write{
+		kind: wire.KindRun, id: run, step: step, durability: d,
+		ops: []wire.Op{{Type: wire.OpStep, Step: int32(step), State: []byte("1")}},
+	}
+}
+
 func TestRedactedURLsHaveNoCredentials(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "nats://a:1,tls://b:2,nats://c", redact("nats://user:p@ss@a:1, tls://token@b:2,user:pw@c"))
@@ -252,7 +266,7 @@ func TestHeaderSizeIsWhatTheServerCounts(t *testing.T) {
 
 func openForTest(t *testing.T) *engine {
 	t.Helper()
-	cfg, err := newConfig("x", []Option{WithCloseTimeout(0)})
+	cfg, err := newConfig([]Option{WithCloseTimeout(0)})
 	require.NoError(t, err)
 	e, err := openEngine(t.Context(), stacktest.NATS(t).URL(), cfg)
 	require.NoError(t, err)

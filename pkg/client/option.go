@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 
@@ -48,7 +49,8 @@ func ContextWithDurability(ctx context.Context, d Durability) context.Context {
 	return context.WithValue(ctx, durabilityKey{}, d)
 }
 
-// Option changes a default of [Open].
+// Option changes a default of [Open], [NewMySQLStore] or [NewMemStore]. One that says nothing to the store that is made (a NATS option to one
+// in MySQL) is ignored, so that the constructor can be exchanged alone.
 type Option func(*config)
 
 // config is what the options set. It does not change after newConfig.
@@ -68,6 +70,11 @@ type config struct {
 	conn           *nats.Conn
 	logger         *zap.Logger
 	onError        func(error)
+	codec          Codec
+	attempt        int
+	eventLease     time.Duration
+	pool           Pool
+	migrate        bool
 }
 
 func defaults() config {
@@ -87,6 +94,9 @@ func defaults() config {
 		compressFrom: 8 << 10,
 		maxDepth:     wire.MaxDepthPortable,
 		logger:       zap.NewNop(),
+		codec:        JSON{},
+		eventLease:   30 * time.Second,
+		migrate:      true,
 	}
 }
 
@@ -147,8 +157,25 @@ var (
 	prefixPattern    = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 )
 
-// newConfig applies opts and reports everything that is wrong with them.
-func newConfig(natsURL string, opts []Option) (config, error) {
+// WithCodec sets how states, frontiers and recorded I/O are encoded; default [JSON]. Package seal has one that encrypts.
+func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } }
+
+// WithAttempt makes all writes of the store be of attempt n, from 1 on, of their runs: for a process that was told which attempt it is. A
+// newer attempt than the run's begins with its first write. 0, the default, is none. See [Store.BeginAttempt].
+func WithAttempt(n int) Option { return func(c *config) { c.attempt = n } }
+
+// WithEventLease sets for how long events of [Store.PendingEvents] are this store's; default 30 s, at least 1 ms. Emit and mark them within it.
+func WithEventLease(d time.Duration) Option { return func(c *config) { c.eventLease = d } }
+
+// WithPool sets how a store of [NewMySQLStore] uses connections.
+func WithPool(p Pool) Option { return func(c *config) { c.pool = p } }
+
+// WithMigration sets whether [NewMySQLStore] makes and brings up to date the tables, as it does by default. Without, it fails when they are
+// not what it needs; persistd migrate then does it, under a user that may.
+func WithMigration(on bool) Option { return func(c *config) { c.migrate = on } }
+
+// newConfig applies opts and reports everything that is wrong with them, what the constructor finds wrong included.
+func newConfig(opts []Option, more ...func(c config) error) (config, error) {
 	c := defaults()
 	for _, opt := range opts {
 		opt(&c)
@@ -171,13 +198,35 @@ func newConfig(natsURL string, opts []Option) (config, error) {
 	check(c.compressFrom >= 0, "compression threshold is %d bytes, not at least 0", c.compressFrom)
 	check(c.maxDepth >= 1 && c.maxDepth <= wire.MaxDepth, "max depth is %d, not 1 to %d", c.maxDepth, wire.MaxDepth)
 	check(c.logger != nil, "logger is nil")
-	check(c.conn == nil || natsURL == "", "both a connection and a URL are given: pass the URL \"\" with WithConn")
-	check(c.conn == nil || len(c.natsOptions) == 0, "both a connection and NATS options are given: the options come too late for it")
-	check(c.conn != nil || natsURL != "", "the URL is empty: give one, e.g. nats://127.0.0.1:4222, or WithConn")
+	check(c.codec != nil, "codec is nil")
+	check(c.attempt >= 0 && c.attempt <= math.MaxInt32, "attempt is %d, not from 0 to %d", c.attempt, math.MaxInt32)
+	check(c.eventLease >= time.Millisecond, "event lease is %s, not at least 1ms", c.eventLease)
+	for _, check := range more {
+		if err := check(c); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if len(errs) > 0 {
 		return c, &fault{kind: ErrInvalidOption, err: errors.Join(errs...)}
 	}
 	return c, nil
+}
+
+// natsConfig checks what Open is given.
+func natsConfig(natsURL string) func(c config) error {
+	return func(c config) error {
+		var errs []error
+		if c.conn != nil && natsURL != "" {
+			errs = append(errs, errors.New("both a connection and a URL are given: pass the URL \"\" with WithConn"))
+		}
+		if c.conn != nil && len(c.natsOptions) > 0 {
+			errs = append(errs, errors.New("both a connection and NATS options are given: the options come too late for it"))
+		}
+		if c.conn == nil && natsURL == "" {
+			errs = append(errs, errors.New("the URL is empty: give one, e.g. nats://127.0.0.1:4222, or WithConn"))
+		}
+		return errors.Join(errs...)
+	}
 }
 
 func (d Durability) valid() bool { return d >= Async && d <= Committed }

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"strings"
@@ -20,9 +21,12 @@ type proxy struct {
 	mu       sync.Mutex // guards the rest
 	changed  *sync.Cond // when a mode changed
 	conns    map[net.Conn]struct{}
-	deaf     bool // what the server sends is thrown away
-	held     bool // what the client sends is held back
-	refusing bool // new connections are closed at once
+	deaf     bool   // what the server sends is thrown away
+	deafTo   string // what the server sends with this in it is
+	held     bool   // what the client sends is held back
+	refusing bool   // new connections are closed at once
+	counting bool   // left counts down to the cut
+	left     int    // how many bytes of what the client sends still go through before the next cut
 	closed   bool
 }
 
@@ -51,14 +55,34 @@ func (p *proxy) set(change func()) {
 	p.changed.Broadcast()
 }
 
-func (p *proxy) dropAnswers(on bool)  { p.set(func() { p.deaf = on }) }
-func (p *proxy) holdRequests(on bool) { p.set(func() { p.held = on }) }
-func (p *proxy) refuse(on bool)       { p.set(func() { p.refusing = on }) }
+func (p *proxy) dropAnswers(on bool)         { p.set(func() { p.deaf = on }) }
+func (p *proxy) holdRequests(on bool)        { p.set(func() { p.held = on }) }
+func (p *proxy) dropAnswersWith(text string) { p.set(func() { p.deafTo = text }) }
+func (p *proxy) refuse(on bool)              { p.set(func() { p.refusing = on }) }
+
+// cutAfter breaks all connections, once, when the client has sent n more bytes. The rest is lost.
+func (p *proxy) cutAfter(n int) { p.set(func() { p.counting, p.left = true, n }) }
+
+// counted is how many of n bytes that the client sent still go through; p.mu is held.
+func (p *proxy) counted(n int) int {
+	if !p.counting {
+		return n
+	}
+	through := min(n, p.left)
+	if p.left -= through; p.left == 0 {
+		p.counting = false
+	}
+	return through
+}
 
 // cut breaks all connections; what is held back is lost.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cutLocked()
+}
+
+func (p *proxy) cutLocked() {
 	for c := range p.conns {
 		_ = c.Close()
 	}
@@ -81,7 +105,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.wg.Go(func() { p.pipe(up, down, func() bool { return p.held }, nil) })
-		p.wg.Go(func() { p.pipe(down, up, nil, func() bool { return p.deaf }) })
+		p.wg.Go(func() { p.pipe(down, up, nil, p.drops) })
 	}
 }
 
@@ -97,7 +121,7 @@ func (p *proxy) add(conns ...net.Conn) bool {
 	return true
 }
 
-func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
+func (p *proxy) pipe(to, from net.Conn, hold func() bool, drop func(sent []byte) bool) {
 	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -106,21 +130,33 @@ func (p *proxy) pipe(to, from net.Conn, hold, drop func() bool) {
 		for hold != nil && hold() && p.alive(from) {
 			p.changed.Wait()
 		}
-		dropped := drop != nil && drop()
-		lost := !p.alive(from)
+		dropped := drop != nil && drop(buf[:n])
+		lost, through := !p.alive(from), n
+		if hold != nil { // it is what the client sends
+			through = p.counted(n)
+		}
 		p.mu.Unlock()
 		if lost {
 			return
 		}
-		if !dropped && n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
+		if !dropped && through > 0 {
+			if _, err := to.Write(buf[:through]); err != nil {
 				return
 			}
+		}
+		if through < n {
+			p.cut()
+			return
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// drops reports whether what the server sent is thrown away; p.mu is held.
+func (p *proxy) drops(sent []byte) bool {
+	return p.deaf || p.deafTo != "" && bytes.Contains(sent, []byte(p.deafTo))
 }
 
 // alive reports whether c was not cut; p.mu is held.

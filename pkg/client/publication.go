@@ -2,10 +2,15 @@ package client
 
 import (
 	"container/list"
+	"context"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // phase is where a publication is on its way; see the drawing in the package comment.
@@ -16,15 +21,37 @@ const (
 	ready                    // to be sent by the pump
 	outstanding              // sent, due at the attempt's timeout
 	pausing                  // due for the next attempt
+	fencing                  // refused at its fence, which is looked for anew
 	settled                  // logged, or given up
 )
 
-// publication is one message on its way into the log, through all its attempts.
+// question is what the next attempts ask of the log instead of publishing. It is asked by the id of the last message, with a header that
+// keeps the log from storing it and that it looks at after the id: so the answer is the message's sequence, or that refusal. (The fence
+// would not do: a server alone looks at it before the id, a replicated one after.)
+type question uint8
+
+const (
+	noQuestion question = iota
+	// atWhich asks for the sequence of what the log has already.
+	atWhich
+	// whether asks if an attempt that was not answered was stored, now that the fence is refused: whatever of it is still on its way will be
+	// refused for the same reason.
+	whether
+)
+
+// publication is one write on its way into the log, through all its attempts: one message, or the parts of a transaction, all or none.
 type publication struct {
-	// Set before submit, constant from then on; msg.Reply belongs to the pump.
-	msg   *nats.Msg
+	// Set before submit, constant from then on; the header and the reply subject of the messages belong to the pump.
+	msgs []*nats.Msg
+	// runID is for the log of this process.
 	runID string
-	step  int
+	// explain makes the error of an async write one that says what it was; nil when somebody waits.
+	explain func(error) error
+	// refence looks for the fence anew after refused was, or nil when the publication is given up then. The error is final when the attempt
+	// is over.
+	refence func(ctx context.Context, refused fence) (fence, error)
+	// inner is one that the client makes for another: it takes no room, and goes on while the client closes.
+	inner bool
 
 	publisher *publisher
 	// done is closed when the publication is over; ack and err are set before.
@@ -33,17 +60,19 @@ type publication struct {
 	err  error
 
 	// The rest is guarded by publisher.mu once submitted.
-	async   bool // nobody waits: an error is collected for Flush
-	phase   phase
-	id      uint64        // in the mux
-	order   uint64        // of submission
-	entry   *list.Element // in publisher.pending
-	attempt int
-	due     time.Time // of phases outstanding and pausing
-	slot    int       // in publisher.timers, or -1
-	pauses  *backoff.ExponentialBackOff
-	sent    time.Time // the present attempt
-	// unanswered is when the first attempt was sent that was never answered, from where on the log may hold the message. Zero
+	fence    fence
+	async    bool // nobody waits: an error is collected for Flush
+	phase    phase
+	question question
+	id       uint64        // in the mux
+	order    uint64        // of submission
+	entry    *list.Element // in publisher.pending
+	attempt  int
+	due      time.Time // of phases outstanding and pausing
+	slot     int       // in publisher.timers, or -1
+	pauses   *backoff.ExponentialBackOff
+	sent     time.Time // the present attempt
+	// unanswered is when the first attempt was sent that was never answered, from where on the log may hold the write. Zero
 	// when every attempt so far was refused.
 	unanswered time.Time
 	cause      error // why the last attempt came to nothing
@@ -52,19 +81,64 @@ type publication struct {
 
 var _ receiver = (*publication)(nil)
 
-func (p *publication) subject() string { return p.msg.Subject }
+func (p *publication) subject() string { return p.msgs[0].Subject }
 
-func (p *publication) size() int { return len(p.msg.Data) }
+func (p *publication) isBatch() bool { return len(p.msgs) > 1 }
 
-// maybeLogged reports whether the log may hold the message although no answer says so.
+func (p *publication) size() int {
+	n := 0
+	for _, m := range p.msgs {
+		n += len(m.Data)
+	}
+	return n
+}
+
+// maybeLogged reports whether the log may hold the write although no answer says so.
 func (p *publication) maybeLogged() bool { return p.phase == outstanding || !p.unanswered.IsZero() }
 
 func (p *publication) receive(attempt int, m *nats.Msg) {
+	if p.isBatch() && len(m.Data) == 0 && len(m.Header) == 0 {
+		p.publisher.staged(p, attempt)
+		return
+	}
 	ack, err := parseAck(m)
+	if err == nil && p.isBatch() && !ack.Duplicate && ack.Count != len(p.msgs) {
+		err = errNoBatch
+	}
 	p.publisher.answered(p, attempt, ack, err)
 }
 
 func (p *publication) fail(err error) { p.publisher.answered(p, anyAttempt, pubAck{}, err) }
+
+// Headers of an atomic batch; see ADR-50 of NATS.
+const (
+	headerBatch       = "Nats-Batch-Id"
+	headerBatchNo     = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+)
+
+// dress returns the messages of an attempt, which are to be answered at reply. Each attempt is a batch of its own; what tells the log that
+// it is the same again are the ids of its messages.
+func (p *publication) dress(a attempt, reply string) []*nats.Msg {
+	if a.asks {
+		last := p.msgs[len(p.msgs)-1]
+		return []*nats.Msg{{
+			Subject: last.Subject, Reply: reply,
+			Header: nats.Header{wire.HeaderMsgID: last.Header[wire.HeaderMsgID], jetstream.MsgRollup: {"none"}},
+		}}
+	}
+	if a.fence.subject != "" {
+		a.fence.guard(p.msgs[0].Header)
+	}
+	for _, m := range p.msgs {
+		m.Reply = reply
+		if p.isBatch() {
+			transaction, _, _ := strings.Cut(m.Header[headerBatch][0], ".")
+			m.Header[headerBatch] = []string{batchID(transaction, a.number)}
+		}
+	}
+	return p.msgs
+}
 
 // pause is how long to wait before the next attempt.
 func (p *publication) pause() time.Duration {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"container/heap"
+	"context"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,16 +13,22 @@ import (
 type attempt struct {
 	pub    *publication
 	number int
+	fence  fence
+	asks   bool // a question, instead of the messages
 }
 
-// pump sends what is ready and what has paused long enough, and notices what was not answered in time.
-func (p *publisher) pump() {
+// pump sends what is ready and what has paused long enough, notices what was not answered in time, and has fences looked for until
+// ctx ends, as it does when the pump does.
+func (p *publisher) pump(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var batch []attempt
 	for {
 		var next time.Duration
 		batch, next = p.collect(batch[:0])
+		for _, a := range p.takeRefused() {
+			p.goroutines.Go(func() { p.renew(ctx, a.pub, a.fence) })
+		}
 		for _, a := range batch {
 			p.send(a)
 		}
@@ -67,7 +74,7 @@ func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
 		pub.phase, pub.sent = outstanding, now
 		pub.attempt++
 		p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
-		batch = append(batch, attempt{pub, pub.attempt})
+		batch = append(batch, attempt{pub, pub.attempt, pub.fence, pub.question != noQuestion})
 	}
 	clear(p.queue)
 	p.queue = p.queue[:0]
@@ -85,11 +92,45 @@ func (p *publisher) silence(pub *publication) error {
 	return errNoAnswer
 }
 
-func (p *publisher) send(a attempt) {
-	a.pub.msg.Reply = p.mux.reply(a.pub.id, a.number)
-	if err := p.nc.PublishMsg(a.pub.msg); err != nil {
-		p.answered(a.pub, a.number, pubAck{}, publishFault(err))
+// takeRefused returns what is to have its fence looked for.
+func (p *publisher) takeRefused() []attempt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refused []attempt
+	for _, pub := range p.refused {
+		if pub.phase == fencing { // not withdrawn
+			refused = append(refused, attempt{pub: pub, fence: pub.fence})
+		}
 	}
+	p.refused = nil
+	return refused
+}
+
+// send publishes the messages of a. A batch takes effect with its last one: what was cut off before is nothing.
+func (p *publisher) send(a attempt) {
+	msgs := a.pub.dress(a, p.mux.reply(a.pub.id, a.number))
+	for i, m := range msgs {
+		if i > 0 && !p.isCurrent(a) {
+			return // refused already
+		}
+		if err := p.nc.PublishMsg(m); err != nil {
+			f := publishFault(err)
+			f.unsent = f.unsent || i < len(msgs)-1
+			p.answered(a.pub, a.number, pubAck{}, f)
+			return
+		}
+	}
+	if len(msgs) > 1 { // sending may have taken long
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.progressLocked(a.pub, a.number)
+	}
+}
+
+func (p *publisher) isCurrent(a attempt) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return a.pub.phase == outstanding && a.pub.attempt == a.number
 }
 
 // connection takes a change of the connection's state. What was outstanding on a lost one will not be answered; when it is back
@@ -101,6 +142,7 @@ func (p *publisher) connection(s nats.Status) {
 		p.mux.fail("", errLostConn)
 	case nats.CONNECTED:
 		p.cfg.logger.Info("connected to NATS")
+		p.maxPayload.Store(p.nc.MaxPayload())
 		p.retryNow()
 	case nats.CLOSED:
 		p.mux.fail("", errConnGone)

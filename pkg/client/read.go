@@ -13,70 +13,102 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-func (e *engine) loadLatest(ctx context.Context, runID string) (wire.LatestReply, error) {
+func (e *engine) latest(ctx context.Context, runID string) (*wire.StepRecord, error) {
+	if err := e.ownWrites(ctx, wire.KindRun, runID); err != nil {
+		return nil, err
+	}
+	latest, err := query(ctx, e, wire.VerbLatest, wire.LatestRequest{RunID: runID}, wire.ParseLatest)
+	if err != nil || !latest.Found {
+		return nil, err
+	}
+	return &wire.StepRecord{
+		Step: latest.Step, NodeID: latest.NodeID, Attempt: latest.Attempt, Sequence: latest.Sequence, SavedAt: latest.LoggedAt, State: latest.State,
+	}, nil
+}
+
+func (e *engine) checkpoint(ctx context.Context, id string) (*wire.CheckpointRecord, error) {
+	if err := e.ownWrites(ctx, wire.KindCheckpoint, id); err != nil {
+		return nil, err
+	}
+	reply, err := query(ctx, e, wire.VerbCheckpoint, wire.CheckpointRequest{CheckpointID: id}, parse[wire.CheckpointReply])
+	return reply.Checkpoint, err
+}
+
+func (e *engine) checkpointV2(ctx context.Context, q wire.V2Request) (*wire.V2Record, error) {
+	reply, err := query(ctx, e, wire.VerbCheckpointV2, q, parse[wire.V2Reply])
+	return reply.Checkpoint, err
+}
+
+func (e *engine) checkpointsV2(ctx context.Context, q wire.V2ListRequest) (wire.V2ListReply, error) {
+	return query(ctx, e, wire.VerbCheckpointsV2, q, parse[wire.V2ListReply])
+}
+
+func (e *engine) steps(ctx context.Context, q wire.StepsRequest) (wire.StepsReply, error) {
+	if err := e.ownWrites(ctx, wire.KindRun, q.RunID); err != nil {
+		return wire.StepsReply{}, err
+	}
+	return query(ctx, e, wire.VerbSteps, q, parse[wire.StepsReply])
+}
+
+func (e *engine) runs(ctx context.Context, q wire.RunsRequest) (wire.RunsReply, error) {
+	return query(ctx, e, wire.VerbRuns, q, parse[wire.RunsReply])
+}
+
+func (e *engine) used(ctx context.Context, key string) (bool, error) {
+	reply, err := query(ctx, e, wire.VerbIdempotency, wire.IdempotencyRequest{Key: key}, parse[wire.IdempotencyReply])
+	return reply.Used, err
+}
+
+func (e *engine) claim(ctx context.Context, q wire.EventsRequest) ([]wire.OutboxRecord, error) {
+	reply, err := query(ctx, e, wire.VerbEvents, q, parse[wire.EventsReply])
+	return reply.Events, err
+}
+
+func (e *engine) markEmitted(ctx context.Context, ids []string) error {
+	_, err := query(ctx, e, wire.VerbEmitted, wire.EmittedRequest{EventIDs: ids}, parse[wire.EmittedReply])
+	return err
+}
+
+// watch asks once for as long as the request may be held.
+func (e *engine) watch(ctx context.Context, q wire.WatchRequest) (wire.WatchReply, error) {
+	held := time.Duration(q.WaitMS) * time.Millisecond
+	return queryFor(ctx, e, held+e.cfg.attemptTimeout, wire.VerbWatch, q, parse[wire.WatchReply])
+}
+
+// ownWrites waits until what this client has queued for a key is over, whatever its outcome.
+func (e *engine) ownWrites(ctx context.Context, kind, id string) error {
 	if e.isClosing() {
-		return wire.LatestReply{}, ErrClosed
+		return ErrClosed
 	}
-	if err := wire.CheckID(runID); err != nil {
-		return wire.LatestReply{}, &fault{kind: ErrInvalidID, err: fmt.Errorf("run %w", err)}
-	}
-	ctx, cancel := e.withDeadline(ctx)
-	defer cancel()
-	if err := e.publisher.waitRun(ctx, e.subjects.Write(e.cfg.namespace, wire.KindRun, runID)); err != nil {
-		return wire.LatestReply{}, err
-	}
+	return e.publisher.waitRun(ctx, e.subjects.Write(e.cfg.namespace, kind, id))
+}
+
+// query asks persistd until it answers or ctx ends.
+func query[R any](ctx context.Context, e *engine, verb string, request any, parse func([]byte) (R, error)) (R, error) {
+	return queryFor(ctx, e, e.cfg.attemptTimeout, verb, request, parse)
+}
+
+// queryFor is query with a timeout of its own for each attempt.
+func queryFor[R any](ctx context.Context, e *engine, timeout time.Duration, verb string, request any, parse func([]byte) (R, error)) (R, error) {
 	for pauses := newPauses(); ; {
-		latest, err := ask(ctx, e, e.cfg.attemptTimeout, wire.VerbLatest, wire.LatestRequest{RunID: runID}, wire.ParseLatest)
-		switch {
-		case err == nil && !latest.Found:
-			return wire.LatestReply{}, ErrNotFound
-		case err == nil:
-			return latest, nil
+		if e.isClosing() {
+			var nothing R
+			return nothing, ErrClosed
+		}
+		reply, err := ask(ctx, e, timeout, verb, request, parse)
+		if err == nil {
+			return reply, nil
 		}
 		if err := e.retry(ctx, err, pauses.NextBackOff()); err != nil {
-			return wire.LatestReply{}, err
+			return reply, err
 		}
 	}
 }
 
-// waitCommitted waits until the event that ack is of is in MySQL.
-func (e *engine) waitCommitted(ctx context.Context, runID string, ack pubAck) error {
-	last := errNotYet
-	for pauses := newPauses(); ; {
-		started := time.Now()
-		wait := wire.MaxCommittedWait
-		if deadline, ok := ctx.Deadline(); ok {
-			wait = max(0, min(wait, time.Until(deadline)))
-		}
-		reply, err := ask(ctx, e, wait+e.cfg.attemptTimeout, wire.VerbCommitted,
-			wire.CommittedRequest{RunID: runID, Sequence: ack.Sequence, Stream: ack.Stream, WaitMS: wait.Milliseconds()}, parseCommitted)
-		switch {
-		case err == nil && reply.Rejected != nil:
-			return &fault{kind: ErrRejected, err: fmt.Errorf("event %d of %s is a dead letter: %s: %s", ack.Sequence, ack.Stream, reply.Rejected.Code, reply.Rejected.Reason)}
-		case err == nil && reply.Committed:
-			return nil
-		case err == nil:
-			err = errNotYet
-		case ctx.Err() != nil:
-			err = last // it was asked to wait and did not get to answer: that says nothing
-		}
-		last = err
-		pause := pauses.NextBackOff()
-		if waited := time.Since(started); waited >= wait {
-			pause = 0
-			pauses.Reset()
-		}
-		if err := e.retry(ctx, err, pause); err != nil {
-			f := &fault{kind: ErrNotCommitted, err: err, hint: "the step is safe in the log and will be committed: see what keeps persistd, or allow more time"}
-			if errors.Is(err, errNotYet) {
-				f.err = ctx.Err()
-			}
-			return f
-		}
-	}
+func parse[R any](src []byte) (reply R, err error) {
+	err = json.Unmarshal(src, &reply)
+	return reply, err
 }
-
-var errNotYet = errors.New("not yet")
 
 // retry pauses before a request is tried again after err. It returns an error, of err and of why, when it must not be.
 func (e *engine) retry(ctx context.Context, err error, pause time.Duration) error {
@@ -99,11 +131,6 @@ func (e *engine) retry(ctx context.Context, err error, pause time.Duration) erro
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, ctx.Err())
-}
-
-func parseCommitted(src []byte) (reply wire.CommittedReply, err error) {
-	err = json.Unmarshal(src, &reply)
-	return reply, err
 }
 
 // ask sends one request to persistd and returns the reply as parse reads it.

@@ -12,58 +12,70 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// saveStep checks, publishes and waits, as long as the durability asks.
-func (e *engine) saveStep(ctx context.Context, runID string, step int, nodeID string, state []byte) error {
-	durability := e.cfg.durability
-	if d, ok := ctx.Value(durabilityKey{}).(Durability); ok {
-		durability = d
-	}
-	if !durability.valid() {
-		return &fault{kind: ErrInvalidOption, err: fmt.Errorf("durability of the call is %s, not Async, Logged or Committed", durability)}
-	}
+// apply publishes w and waits, as long as its durability asks, or until it is told what became of w:
+//
+//	make the messages: one, or the parts of a batch → what is queued of checkpoints that it replaces → the fence of its attempt
+//	publish, behind the run's earlier writes → async: return
+//	wait until the log has it → logged, and nothing to be told: return
+//	wait until it is committed, or decided otherwise
+func (e *engine) apply(ctx context.Context, w *write) error {
 	if e.isClosing() {
 		return ErrClosed
 	}
-	body, err := e.stepBody(runID, step, nodeID, state)
+	msgs, err := e.messages(w)
 	if err != nil {
 		return err
 	}
-	msg, err := e.message(runID, body)
-	if err != nil {
+	if err := e.replaced(ctx, w); err != nil {
 		return err
 	}
-	ctx, cancel := e.withDeadline(ctx)
-	defer cancel()
-	pub := &publication{msg: msg, runID: runID, step: step, async: durability == Async}
-	if err := e.publisher.submit(ctx, pub); err != nil || durability == Async {
+	pub := &publication{msgs: msgs, runID: w.id, async: w.durability == Async && !w.told(), explain: w.explain}
+	if pub.fence, err = e.fenceOf(ctx, w); err != nil {
+		return err
+	}
+	if pub.fence.subject != "" {
+		pub.refence = func(ctx context.Context, refused fence) (fence, error) {
+			return e.refence(ctx, w.id, w.attempt, refused)
+		}
+	}
+	async := pub.async
+	if err := e.publisher.submit(ctx, pub); err != nil || async {
 		return err
 	}
 	ack, err := e.publisher.wait(ctx, pub)
-	if err != nil || durability == Logged {
+	if err != nil || w.durability != Committed && !w.told() {
 		return err
 	}
-	return e.waitCommitted(ctx, runID, ack)
+	return e.waitCommitted(ctx, w, ack)
 }
 
-// stepBody is the event's body. The error says what about the step can never be stored.
-func (e *engine) stepBody(runID string, step int, nodeID string, state []byte) ([]byte, error) {
-	if err := wire.CheckID(runID); err != nil {
-		return nil, &fault{kind: ErrInvalidID, err: fmt.Errorf("run %w", err)}
+// replaced waits until what this client has queued of w's named checkpoints is over: under subjects of their own they would not stay in
+// front of w, and the later of the two in the log stands.
+func (e *engine) replaced(ctx context.Context, w *write) error {
+	for i := range w.ops {
+		op := &w.ops[i]
+		if op.Type != wire.OpCheckpoint || w.kind == wire.KindCheckpoint && op.ID == w.id {
+			continue
+		}
+		if err := e.ownWrites(ctx, wire.KindCheckpoint, op.ID); err != nil {
+			return err
+		}
 	}
-	if err := wire.CheckNodeID(nodeID); err != nil {
-		return nil, &fault{kind: ErrInvalidID, err: err}
+	return nil
+}
+
+// explain is the error of an async write, which says what the write was.
+func (w *write) explain(err error) error {
+	switch {
+	case len(w.ops) == 1 && w.kind == wire.KindCheckpoint:
+		return newCheckpointError(opSaveCheckpoint, w.id, err)
+	case len(w.ops) == 1 && w.ops[0].Type == wire.OpStep:
+		return newError(opSaveStep, w.id, w.step, err)
+	case w.kind == wire.KindCheckpoint:
+		return newError(opTransaction, "", 0, err)
+	default:
+		return newError(opTransaction, w.id, 0, err)
 	}
-	if step < math.MinInt32 || step > math.MaxInt32 {
-		return nil, &fault{kind: ErrInvalidStep, err: fmt.Errorf("%d is not from %d to %d", step, math.MinInt32, math.MaxInt32)}
-	}
-	if err := wire.CheckState(state, e.cfg.maxDepth); err != nil {
-		return nil, stateFault(err)
-	}
-	body := wire.AppendStep(make([]byte, 0, len(state)+len(runID)+len(nodeID)+64), runID, int32(step), nodeID, state)
-	if len(body) > wire.MaxBody {
-		return nil, tooLarge(len(body), wire.MaxBody, "before compression", hintMaxBody)
-	}
-	return body, nil
 }
 
 const hintMaxBody = "keep large data elsewhere and its reference in the state"
@@ -87,9 +99,13 @@ func tooLarge(size, limit int, what, hint string) error {
 	return &fault{kind: ErrTooLarge, err: fmt.Errorf("message has %d bytes %s, more than %d", size, what, limit), hint: hint}
 }
 
-// message makes the message to be published, with an id of its own. The error says by how much it is over the server's limit.
-func (e *engine) message(runID string, body []byte) (*nats.Msg, error) {
-	header := nats.Header{wire.HeaderMsgID: {e.idPrefix + strconv.FormatUint(e.lastID.Add(1), 36)}}
+// message makes the message to be published, with an id of its own. reserve are the headers that it is given later, at their longest; nil for
+// none. The error says by how much it is over the server's limit.
+func (e *engine) message(kind, id string, body []byte, reserve nats.Header) (*nats.Msg, error) {
+	if len(body) > wire.MaxBody {
+		return nil, tooLarge(len(body), wire.MaxBody, "before compression", hintMaxBody)
+	}
+	header := nats.Header{wire.HeaderMsgID: {e.nextID()}}
 	what, hint := "uncompressed", "set WithCompression, or "+hintSize
 	if from := e.cfg.compressFrom; from > 0 {
 		what, hint = "after compression", hintSize
@@ -100,16 +116,35 @@ func (e *engine) message(runID string, body []byte) (*nats.Msg, error) {
 			}
 		}
 	}
-	// 0 is when there was no connection yet.
-	if limit, size := int(e.nc.MaxPayload()), headerSize(header)+len(body); limit > 0 && size > limit {
+	if limit, size := e.maxPayload(), headerSize(header)+headerLines(reserve)+len(body); limit > 0 && size > limit {
 		return nil, tooLarge(size, limit, what, hint)
 	}
-	return &nats.Msg{Subject: e.subjects.Write(e.cfg.namespace, wire.KindRun, runID), Header: header, Data: body}, nil
+	return &nats.Msg{Subject: e.subjects.Write(e.cfg.namespace, kind, id), Header: header, Data: body}, nil
 }
 
+// maxPayload is how large a message may be, 0 when there was no connection yet.
+func (e *engine) maxPayload() int { return int(e.publisher.maxPayload.Load()) }
+
+// nextID is the id of the next message.
+func (e *engine) nextID() string { return e.idPrefix + strconv.FormatUint(e.lastID.Add(1), 36) }
+
+// fenceHeader is the header that w's fence takes at most.
+func (e *engine) fenceHeader(w *write) nats.Header {
+	h := nats.Header{}
+	if w.attempt > 0 {
+		fence{e.subjects.Log(maxPartition, e.cfg.namespace, wire.KindAttempt, w.id), math.MaxUint64}.guard(h)
+	}
+	return h
+}
+
+// maxPartition is the highest number that a partition can have.
+const maxPartition = 255
+
 // headerSize is what h adds to a message, which the server counts as payload.
-func headerSize(h nats.Header) int {
-	n := len("NATS/1.0\r\n") + len("\r\n")
+func headerSize(h nats.Header) int { return len("NATS/1.0\r\n") + headerLines(h) + len("\r\n") }
+
+func headerLines(h nats.Header) int {
+	n := 0
 	for k, values := range h {
 		for _, v := range values {
 			n += len(k) + len(": ") + len(v) + len("\r\n")

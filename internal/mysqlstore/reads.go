@@ -1,0 +1,55 @@
+package mysqlstore
+
+import (
+	"database/sql"
+
+	"github.com/persistd/persistd/internal/readpath"
+)
+
+// reads are the reads of the database, and the outbox: what is the same whether a log stands before it ([Store]) or not ([Direct]).
+type reads struct {
+	db *sql.DB
+	// generation is that of the log whose sequences mean something to the reader; 0 without a log.
+	generation func() (uint32, error)
+	// failed is err with what was done, classified; nil for nil.
+	failed func(what string, err error) error
+}
+
+var (
+	_ readpath.History = (*Store)(nil)
+	_ readpath.Outbox  = (*Store)(nil)
+)
+
+// presentGeneration is the generation of the registered log.
+func (s *Store) presentGeneration() (uint32, error) {
+	r := s.registered.Load()
+	if r == nil {
+		return 0, errNotRegistered
+	}
+	return r.generation, nil
+}
+
+// byStep makes the servers take the key in whose order a run's records are read. Left to themselves they now and then read a small
+// table whole and sort what they find, states and all, for which MySQL's sort buffer is too small (1038).
+const byStep = " FORCE INDEX (" + runStepKey + ") "
+
+// appendMarks appends "(?,?,…)" for the n elements of a list, at least one.
+func appendMarks(q []byte, n int) []byte {
+	q = append(q, '(')
+	for i := range n {
+		if i > 0 {
+			q = append(q, ',')
+		}
+		q = append(q, '?')
+	}
+	return append(q, ')')
+}
+
+// anys are the elements of list as arguments of a statement.
+func anys[T any](list []T) []any {
+	all := make([]any, len(list))
+	for i, x := range list {
+		all[i] = x
+	}
+	return all
+}

@@ -1,0 +1,49 @@
+package mysqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync"
+
+	"github.com/persistd/persistd/internal/batcher"
+)
+
+// runless remembers, for each partition, whether persistd_runs has no row that matters to it: then a commit looks for none. It is asked
+// for once in each term; from then on only the term's own commits can make rows of the partition's runs (I3). What is remembered holds
+// for the batch that follows the last commit, and for no other: after a failure or a restored database it is asked for again.
+type runless struct {
+	mu    sync.Mutex // guards known
+	known map[int]knownRuns
+}
+
+type knownRuns struct {
+	generation      uint32
+	epoch, position uint64
+	none            bool
+}
+
+// none is whether no run of b's partition has a row.
+func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, b *batcher.Batch) (bool, error) {
+	m.mu.Lock()
+	k, ok := m.known[b.Partition]
+	m.mu.Unlock()
+	if ok && k.generation == r.generation && k.epoch == b.Epoch && k.position == b.After {
+		return k.none, nil
+	}
+	var some bool
+	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM persistd_runs)").Scan(&some); err != nil {
+		return false, fmt.Errorf("ask whether there are runs with attempts: %w", err)
+	}
+	return !some, nil
+}
+
+// committed remembers what is known once b is committed.
+func (m *runless) committed(r *registration, b *batcher.Batch, none bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[int]knownRuns{}
+	}
+	m.known[b.Partition] = knownRuns{r.generation, b.Epoch, b.Last(), none}
+}
