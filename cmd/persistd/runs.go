@@ -19,7 +19,7 @@ import (
 type runsCmd struct {
 	Ls     runsListCmd   `cmd:"" help:"List runs: their last step, and when it was saved."`
 	Show   runsShowCmd   `cmd:"" help:"Show the steps of a run."`
-	Copy   runsCopyCmd   `cmd:"" help:"Copy a run's steps and checkpoints, up to a step, to a new run."`
+	Copy   runsCopyCmd   `cmd:"" help:"Copy a run's steps and checkpoints, up to a step, to a new run. Encrypted states are bound to their run: copy those with the client that has the keys."`
 	Delete runsDeleteCmd `cmd:"" help:"Delete runs: one by its id, or all that were last saved long ago."`
 }
 

@@ -150,3 +150,18 @@ func TestAWatchWaitsNoLongerThanItsCallsMayTake(t *testing.T) {
 	}
 	cancel()
 }
+
+// What another client saved may be any JSON, and must not hold up the others.
+func TestEventsThatAreNoneOfThisPackageAreGivenOutWithTheirData(t *testing.T) {
+	t.Parallel()
+	l, d := withPersistd(t)
+	d.answer(t, wire.VerbEvents, func(m *nats.Msg) {
+		d.reply(m, json.RawMessage(`{"events":[{"event_id":"a","run_id":"run","data":["paid",1]},{"event_id":"b","run_id":"run","data":{"Step":"x"}}]}`))
+	})
+	events, err := l.open(t).PendingEvents(t.Context(), 3)
+	require.NoError(t, err)
+	require.Equal(t, []client.Event{
+		{RunID: "run", Meta: map[string]any{"event_id": "a", "data": []any{"paid", 1.0}}},
+		{RunID: "run", Meta: map[string]any{"event_id": "b", "data": map[string]any{"Step": "x"}}},
+	}, events)
+}

@@ -28,6 +28,9 @@ type Store[S any] interface {
 	// are of that attempt, unless [ContextWithAttempt] says otherwise; writes of an older attempt, or of none, are refused with
 	// [ErrStaleAttempt]; and LoadLatest answers from the newest attempt that has saved a step. Begin one when a run starts again under its
 	// old id, or takes over from a worker that is thought dead.
+	//
+	// A store remembers the attempts that it began, about a hundred bytes a run, for as long as it is open: forgotten, its next write
+	// would be of none. A process that begins very many says the attempt with [ContextWithAttempt], and opens a store anew at times.
 	BeginAttempt(ctx context.Context, runID string) (attempt int, err error)
 
 	// Flush waits until everything that was queued before the call is logged or given up, and returns, joined, the errors of
@@ -98,7 +101,8 @@ type CheckpointStore[S any] interface {
 type OutboxStore interface {
 	// PendingEvents returns committed events that were not marked as emitted, in the order in which they were committed, each with its id
 	// in Meta["event_id"]. They are this store's for a while ([WithEventLease]): nobody else is given them, nor later events of the same
-	// runs. limit is how many at most, 1 to 1000; 0 or less is 1000, and a call may return fewer than there are.
+	// runs. limit is how many at most, 1 to 1000; 0 or less is 1000, and a call may return fewer than there are. What another client
+	// saved that is no [Event] is in Meta["data"].
 	PendingEvents(ctx context.Context, limit int) ([]Event, error)
 
 	// MarkEventsEmitted marks events as emitted: they are not pending any more. It may be called with any number of ids, again, and with
@@ -130,7 +134,8 @@ type HistoryStore[S any] interface {
 
 	// WatchRun yields the steps of a run from number from on: first those that are there, then each as it is saved, without gaps, until
 	// ctx ends (which is not an error) or the caller breaks. A step that is saved again is yielded again, as it is then; versions that were
-	// replaced before they could be shown are left out.
+	// replaced before they could be shown are left out. While persistd is away it waits, each time for as long as a call may take
+	// ([WithTimeout]), and then yields the error; who goes on from there gets what is there once more.
 	WatchRun(ctx context.Context, runID string, from int) iter.Seq2[Step[S], error]
 }
 

@@ -30,18 +30,24 @@ func (s *store[S]) PendingEvents(ctx context.Context, limit int) ([]Event, error
 	}
 	events := make([]Event, len(found))
 	for i, r := range found {
-		if err := json.Unmarshal(r.Data, &events[i]); err != nil {
-			return nil, newError(opPending, r.RunID, 0, &fault{
-				kind: ErrInvalidState, err: fmt.Errorf("decode event %.300q: %w", r.EventID, err),
-				hint: "it was not saved by this package: emit it by hand and mark it, or it holds up the others",
-			})
-		}
-		if events[i].Meta == nil {
-			events[i].Meta = map[string]any{}
-		}
-		events[i].RunID, events[i].Meta[MetaEventID] = r.RunID, r.EventID
+		events[i] = decodeEvent(r)
 	}
 	return events, nil
+}
+
+// decodeEvent is what the outbox holds as an event. Data that is none, which the protocol allows, must not hold up the others: it is the
+// event's [MetaData].
+func decodeEvent(r wire.OutboxRecord) (ev Event) {
+	if json.Unmarshal(r.Data, &ev) != nil {
+		var data any
+		_ = json.Unmarshal(r.Data, &data) // the column is JSON
+		ev = Event{Meta: map[string]any{MetaData: data}}
+	}
+	if ev.Meta == nil {
+		ev.Meta = map[string]any{}
+	}
+	ev.RunID, ev.Meta[MetaEventID] = r.RunID, r.EventID
+	return ev
 }
 
 func (s *store[S]) MarkEventsEmitted(ctx context.Context, ids []string) error {

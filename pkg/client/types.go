@@ -36,8 +36,13 @@ type CheckpointV2[S any] struct {
 	Label string
 }
 
-// MetaEventID is the member of an event's Meta that holds its id.
-const MetaEventID = "event_id"
+// Members of an event's Meta.
+const (
+	// MetaEventID holds the event's id.
+	MetaEventID = "event_id"
+	// MetaData holds what was saved, when that was by another client and is no [Event].
+	MetaData = "data"
+)
 
 // Event is an event of the outbox: saved with a state, emitted after it is committed. It has the fields of LangGraph-Go's emit.Event.
 type Event struct {
