@@ -31,8 +31,8 @@ func TestTheRelayLosesNoneOfTenThousandEventsWhileItIsKilled(t *testing.T) {
 	s.makeEventStream()
 	published := s.countPublished()
 	relaying := []string{"PERSISTD_RELAY_MODE=on", "PERSISTD_RELAY_LEASE=1s", "PERSISTD_LEASE_DURATION=1s", "PERSISTD_MYSQL_CONNECT_TIMEOUT=500ms"}
-	one := s.mortal(21, 1500*time.Millisecond, append(relaying, "PERSISTD_INSTANCE=one")...)
-	two := s.mortal(22, 2500*time.Millisecond, append(relaying, "PERSISTD_INSTANCE=two")...)
+	one := s.mortal(21, 800*time.Millisecond, append(relaying, "PERSISTD_INSTANCE=one")...)
+	two := s.mortal(22, 1200*time.Millisecond, append(relaying, "PERSISTD_INSTANCE=two")...)
 
 	var all errgroup.Group
 	for run := range relayedRuns {
