@@ -120,9 +120,6 @@ func (d *daemon) start(ctx context.Context) error {
 		Rows: d.store, History: d.store, Outbox: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
 		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
 	}
-	// Two more fields of the literal, once mysqlstore implements them.
-	reader.History, _ = any(d.store).(readpath.History)
-	reader.Outbox, _ = any(d.store).(readpath.Outbox)
 	if d.hooks.reads != nil {
 		d.hooks.reads(reader)
 	}
