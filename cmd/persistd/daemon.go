@@ -247,7 +247,7 @@ type logOf struct {
 	stream *stream.Stream
 }
 
-func (l logOf) Trim(ctx context.Context, p int, pos uint64, before time.Time) error {
+func (l logOf) Trim(ctx context.Context, p int, pos wire.Place, before time.Time) error {
 	return l.stream.Trim(ctx, p, pos, before) //nolint:wrapcheck // this is stream's method under another roof.
 }
 
@@ -258,7 +258,7 @@ type watchedLog struct {
 	fail func(error)
 }
 
-func (l watchedLog) Read(ctx context.Context, p int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+func (l watchedLog) Read(ctx context.Context, p int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
 	err := l.Log.Read(ctx, p, after, deliver, pending)
 	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) || errors.Is(err, nats.ErrConnectionClosed) {
 		l.fail(err)

@@ -102,7 +102,7 @@ var errEnough = errors.New("enough")
 func collect(t *testing.T, r *Reader, after, last uint64) []uint64 {
 	t.Helper()
 	var got []uint64
-	err := r.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error {
+	err := r.Read(within(t), 0, wire.Place{Sequence: after}, func(_ context.Context, ev wire.Event) error {
 		got = append(got, ev.Message.Sequence)
 		if ev.Message.Sequence == last {
 			return errEnough

@@ -76,7 +76,7 @@ func messages(ev wire.Event) (seqs []uint64) {
 // read reads partition 0 until n events were delivered.
 func read(t *testing.T, r *Reader, after uint64, n int, pending func(int64)) (events []wire.Event) {
 	t.Helper()
-	err := r.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error {
+	err := r.Read(within(t), 0, wire.Place{Sequence: after}, func(_ context.Context, ev wire.Event) error {
 		if events = append(events, ev); len(events) == n {
 			return errEnough
 		}

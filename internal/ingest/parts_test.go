@@ -172,7 +172,7 @@ func TestAnUnfinishedTransactionWaits(t *testing.T) {
 			ctx, cancel := context.WithCancel(within(t))
 			done := make(chan error, 1)
 			go func() {
-				done <- w.reader.Read(ctx, 0, 0, func(_ context.Context, ev wire.Event) error { events <- ev; return nil }, func(n int64) { behind <- n })
+				done <- w.reader.Read(ctx, 0, wire.Place{}, func(_ context.Context, ev wire.Event) error { events <- ev; return nil }, func(n int64) { behind <- n })
 			}()
 			for range 3 {
 				require.EqualValues(t, 2, receive(t, behind), "what is held is pending")
@@ -198,7 +198,7 @@ func TestI2AReadThatEndsWithinATransactionLeavesThePositionBeforeIt(t *testing.T
 	killed := errors.New("killed")
 	ctx, kill := context.WithCancelCause(within(t))
 	var last uint64
-	err := w.reader.Read(ctx, 0, 0, func(_ context.Context, ev wire.Event) error { last = ev.Message.Sequence; return nil }, func() func(int64) {
+	err := w.reader.Read(ctx, 0, wire.Place{}, func(_ context.Context, ev wire.Event) error { last = ev.Message.Sequence; return nil }, func() func(int64) {
 		told := 0
 		return func(int64) {
 			if told++; told == 6 { // the step and five parts
@@ -244,7 +244,7 @@ func TestI5ATransactionSurvives(t *testing.T) {
 			ctx, cancel := context.WithCancel(within(t))
 			done := make(chan error, 1)
 			go func() {
-				done <- w.reader.Read(ctx, 0, 0, func(_ context.Context, ev wire.Event) error {
+				done <- w.reader.Read(ctx, 0, wire.Place{}, func(_ context.Context, ev wire.Event) error {
 					delivered.Add(1)
 					events <- ev
 					return nil

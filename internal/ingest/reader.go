@@ -29,7 +29,7 @@ type Deliver = func(context.Context, wire.Event) error
 
 // The method of [partition.Log] that a Reader has; the stream has the other.
 var _ interface {
-	Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error
+	Read(ctx context.Context, partition int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error
 } = (*Reader)(nil)
 
 var _ partition.Log = struct {
@@ -38,7 +38,7 @@ var _ partition.Log = struct {
 }{}
 
 type trimmer interface {
-	Trim(ctx context.Context, partition int, position uint64, before time.Time) error
+	Trim(ctx context.Context, partition int, position wire.Place, before time.Time) error
 }
 
 // Reader reads the log. Its method may be called concurrently, once per partition.
@@ -62,7 +62,7 @@ func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Reg
 	return &Reader{js: js, cfg: cfg, log: log.With(zap.String("stream", cfg.Stream)), metrics: m}, nil
 }
 
-// Read calls deliver with every event of partition after the sequence after, in log order and each once, until ctx ends or deliver
+// Read calls deliver with every event of partition after the place after, in log order and each once, until ctx ends or deliver
 // returns an error, and returns that. It waits while the server is away. deliver may block; the reader then holds no more than its
 // read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many messages of the
 // partition were behind it in the log when the server sent it, and while the parts of a transaction come, which are behind it still.
@@ -75,9 +75,9 @@ func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Reg
 // [nats.ErrConnectionClosed] when the connection was closed by this process.
 //
 // I4: the sequence of what is delivered rises, whatever the server sends.
-func (r *Reader) Read(ctx context.Context, partition int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+func (r *Reader) Read(ctx context.Context, partition int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
 	p := &position{
-		r: r, partition: partition, last: after, deliver: deliver, pending: pending,
+		r: r, partition: partition, last: after.Sequence, logged: after.Logged, deliver: deliver, pending: pending,
 		metrics: r.metrics.of(partition), log: r.log.With(zap.Int("partition", partition)),
 	}
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
@@ -126,7 +126,7 @@ type position struct {
 	r         *Reader
 	partition int
 	last      uint64    // the sequence of the event delivered last, or where reading began
-	logged    time.Time // when the event delivered last was logged; zero before the first
+	logged    time.Time // when the event at last was logged; zero: not known
 	deliver   Deliver
 	pending   func(int64)
 	metrics   partitionMetrics

@@ -60,7 +60,7 @@ func TestReadTellsWhatIsPendingAndWhatIsPoison(t *testing.T) {
 		pending []int64
 		events  []wire.Event
 	)
-	err = w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+	err = w.reader.Read(within(t), 0, wire.Place{}, func(_ context.Context, ev wire.Event) error {
 		if events = append(events, ev); len(events) == 4 {
 			return errEnough
 		}
@@ -88,7 +88,7 @@ func TestEventsKeepTheirBytes(t *testing.T) {
 	w := newWorld(t, stacktest.NATS(t).URL(), Config{ReadAheadMessages: 3})
 	publish(t, w.js, 1, 200, 1000)
 	var events []wire.Event
-	err := w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+	err := w.reader.Read(within(t), 0, wire.Place{}, func(_ context.Context, ev wire.Event) error {
 		if events = append(events, ev); len(events) == 200 {
 			return errEnough
 		}
@@ -108,7 +108,7 @@ func TestReadStopsPromptly(t *testing.T) {
 	done := make(chan error, 1)
 	delivered := make(chan struct{}, 1)
 	go func() {
-		done <- w.reader.Read(ctx, 0, 0, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
+		done <- w.reader.Read(ctx, 0, wire.Place{}, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
 	}()
 	publish(t, w.js, 1, 1, 0)
 	<-delivered
@@ -152,7 +152,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 			done := make(chan error, 1)
 			var got []uint64
 			go func() {
-				done <- w.reader.Read(within(t), 0, 0, func(_ context.Context, ev wire.Event) error {
+				done <- w.reader.Read(within(t), 0, wire.Place{}, func(_ context.Context, ev wire.Event) error {
 					if got = append(got, ev.Message.Sequence); len(got) == 1 {
 						close(blocked)
 						<-release
@@ -221,7 +221,7 @@ func TestReadSurvives(t *testing.T) {
 			ctx, cancel := context.WithCancel(within(t))
 			done := make(chan error, 1)
 			go func() {
-				done <- w.reader.Read(ctx, 0, 0, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
+				done <- w.reader.Read(ctx, 0, wire.Place{}, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
 			}()
 			receive := func(first, last uint64) {
 				t.Helper()
@@ -257,7 +257,7 @@ func TestReadRefusesAnotherLog(t *testing.T) {
 	read := func(after uint64) chan error {
 		done := make(chan error, 1)
 		go func() {
-			done <- w.reader.Read(within(t), 0, after, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
+			done <- w.reader.Read(within(t), 0, wire.Place{Sequence: after}, func(_ context.Context, ev wire.Event) error { got <- ev.Message.Sequence; return nil }, nil)
 		}()
 		return done
 	}
@@ -290,7 +290,7 @@ func TestReadWaitsForAStreamThatIsGoneForAMoment(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(within(t))
 	done := make(chan error, 1)
-	go func() { done <- r.Read(ctx, 0, 0, func(context.Context, wire.Event) error { return nil }, nil) }()
+	go func() { done <- r.Read(ctx, 0, wire.Place{}, func(context.Context, wire.Event) error { return nil }, nil) }()
 	require.Eventually(t, func() bool { return testutil.ToFloat64(r.metrics.resets.WithLabelValues("0")) > 2 }, 10*time.Second, 10*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -302,7 +302,7 @@ func TestReadEndsWithItsConnection(t *testing.T) {
 	done := make(chan error, 1)
 	delivered := make(chan struct{}, 1)
 	go func() {
-		done <- w.reader.Read(within(t), 0, 0, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
+		done <- w.reader.Read(within(t), 0, wire.Place{}, func(context.Context, wire.Event) error { delivered <- struct{}{}; return nil }, nil)
 	}()
 	publish(t, w.js, 1, 1, 0)
 	<-delivered
@@ -329,7 +329,7 @@ func TestReadAfterAllWasTrimmedAndTheServerKilled(t *testing.T) {
 	server := stacktest.NATSProcess(t)
 	w := newWorld(t, server.URL(), Config{})
 	publish(t, w.js, 1, 50, 100)
-	require.NoError(t, w.stream.Trim(within(t), 0, 50, time.Now().Add(time.Hour)))
+	require.NoError(t, w.stream.Trim(within(t), 0, wire.Place{Sequence: 50}, time.Now().Add(time.Hour)))
 	server.Kill()
 	require.NoError(t, server.Restart(within(t)))
 	info, err := stream.Ensure(within(t), connectTo(t, server.URL()), stream.Config{Partitions: 1}, zap.NewNop())

@@ -115,7 +115,7 @@ func (s *session) sameLog(ctx context.Context) error {
 	return s.sameEvent(ctx, st)
 }
 
-// sameEvent checks that the event delivered last is still the one at its sequence. A log that lost its end may have grown past the
+// sameEvent checks that the event delivered last, or the one that the position is at, is still the one at its sequence. A log that lost its end may have grown past the
 // position before anybody looked: what it then holds up to there was never delivered, and would be passed over in silence. One
 // that was trimmed tells nothing.
 func (s *session) sameEvent(ctx context.Context, st jetstream.Stream) error {
@@ -128,8 +128,8 @@ func (s *session) sameEvent(ctx context.Context, st jetstream.Stream) error {
 		return nil
 	case err != nil:
 		return s.fatal(fmt.Errorf("ask for event %d: %w", s.p.last, err))
-	case !m.Time.Equal(s.p.logged):
-		return &endError{fmt.Errorf("read partition %d: %w: event %d of stream %s was logged at %s, the one delivered at %s",
+	case !(wire.Place{Logged: s.p.logged}).Same(m.Time):
+		return &endError{fmt.Errorf("read partition %d: %w: event %d of stream %s was logged at %s, the one committed or delivered at %s",
 			s.p.partition, ErrShort, s.p.last, s.p.r.cfg.Stream, m.Time.UTC(), s.p.logged.UTC())}
 	}
 	return nil

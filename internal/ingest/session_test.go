@@ -143,6 +143,6 @@ func TestSessionNoticesThatTheLogLostItsEndAndGrewAgain(t *testing.T) {
 	require.ErrorIs(t, err, ErrShort)
 	require.ErrorContains(t, err, "event 5 of stream PERSISTD was logged at")
 	require.ErrorIs(t, at(fifth.Time), errEnough, "event 6 is delivered")
-	require.NoError(t, w.stream.Trim(within(t), 0, 5, time.Now().Add(time.Hour)))
+	require.NoError(t, w.stream.Trim(within(t), 0, wire.Place{Sequence: 5}, time.Now().Add(time.Hour)))
 	require.ErrorIs(t, at(fifth.Time.Add(-time.Second)), errEnough, "trimmed")
 }

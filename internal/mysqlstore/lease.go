@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/persistd/persistd/internal/partition"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // Acquire implements [partition.Leases]. A partition that has lost its row, because the database was restored to before it was
@@ -179,7 +180,13 @@ func (s *Store) Release(ctx context.Context, term partition.Term) error {
 	return s.fail(what, err)
 }
 
-// Position implements [partition.Leases].
+// Place implements [partition.Leases].
+func (s *Store) Place(ctx context.Context, no int) (place wire.Place, err error) {
+	place.Sequence, err = s.Position(ctx, no)
+	return place, err
+}
+
+// Position reads the partition's position.
 func (s *Store) Position(ctx context.Context, no int) (position uint64, err error) {
 	what := "read position of partition " + strconv.Itoa(no)
 	r := s.registered.Load()

@@ -238,14 +238,15 @@ func (r *replica) Release(ctx context.Context, t partition.Term) error {
 	return nil
 }
 
-func (r *replica) Position(ctx context.Context, p int) (uint64, error) {
+func (r *replica) Place(ctx context.Context, p int) (wire.Place, error) {
 	if err := r.arrive(ctx, "position"); err != nil {
-		return 0, err
+		return wire.Place{}, err
 	}
-	return r.row(p).position, nil
+	return wire.Place{Sequence: r.row(p).position}, nil
 }
 
-func (r *replica) Read(ctx context.Context, p int, after uint64, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+func (r *replica) Read(ctx context.Context, p int, from wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+	after := from.Sequence
 	for method := "read"; ; method = "read on" {
 		if err := r.arrive(ctx, method); err != nil {
 			return err
@@ -286,13 +287,13 @@ func (r *replica) Pending(ctx context.Context, p int, after uint64) (int64, erro
 	return n, nil
 }
 
-func (r *replica) Trim(ctx context.Context, p int, position uint64, before time.Time) error {
+func (r *replica) Trim(ctx context.Context, p int, position wire.Place, before time.Time) error {
 	if err := r.arrive(ctx, "trim"); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.trims = append(r.trims, trim{time.Since(epoch), p, position, time.Since(before)})
+	r.trims = append(r.trims, trim{time.Since(epoch), p, position.Sequence, time.Since(before)})
 	return nil
 }
 

@@ -228,11 +228,11 @@ func (s *Set) trimOne(ctx context.Context, partition int, before time.Time) erro
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.TrimEvery)
 	defer cancel()
 	// The position is read from the database for each trim: what is remembered may be of a database since restored.
-	pos, err := s.deps.Leases.Position(ctx, partition)
+	pos, err := s.deps.Leases.Place(ctx, partition)
 	if err != nil {
 		return fmt.Errorf("read position: %w", err)
 	}
-	if pos == 0 {
+	if pos.Sequence == 0 {
 		return nil
 	}
 	return s.deps.Log.Trim(ctx, partition, pos, before) //nolint:wrapcheck // the log line says what was tried.

@@ -128,7 +128,7 @@ func (w *worker) apply(intake, hard context.Context, term Term) error {
 
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		err := w.deps.Log.Read(reading, w.partition, term.Position, func(ctx context.Context, ev wire.Event) error {
+		err := w.deps.Log.Read(reading, w.partition, term.Place(), func(ctx context.Context, ev wire.Event) error {
 			if err := b.Add(ctx, ev); err != nil {
 				return err //nolint:wrapcheck // the batcher's own words.
 			}

@@ -152,7 +152,7 @@ func TestTailOfALogThatIsTrimmedMeanwhile(t *testing.T) {
 	h := newHistory(t, n)
 	whole := h.s.page
 	h.s.page = func(ctx context.Context, subject string, from uint64) (directPage, error) {
-		require.NoError(t, h.s.Trim(ctx, 0, h.seq[n-1], time.Now().Add(time.Hour)))
+		require.NoError(t, h.s.Trim(ctx, 0, wire.Place{Sequence: h.seq[n-1]}, time.Now().Add(time.Hour)))
 		return whole(ctx, subject, from)
 	}
 	require.Equal(t, []int{n - 1}, steps(t, h.tail(t, "run-001", 0)), "the last event is in hand; the others are committed")

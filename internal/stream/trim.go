@@ -26,12 +26,12 @@ import (
 // A transaction in parts is cut in two by neither bound: a position never is within one, and of one that was logged at the time before
 // all parts stay. That holds for parts with nothing between them, as an atomic batch has them. Of others the first may be trimmed
 // alone; they are committed then, and whoever reads the rest has a position that is past it.
-func (s *Stream) Trim(ctx context.Context, partition int, position uint64, before time.Time) error {
-	if position == 0 {
+func (s *Stream) Trim(ctx context.Context, partition int, position wire.Place, before time.Time) error {
+	if position.Sequence == 0 {
 		return nil
 	}
 	filter := s.cfg.Subjects.LogPartition(partition)
-	keep := position + 1 // the lowest sequence that stays
+	keep := position.Sequence + 1 // the lowest sequence that stays
 	switch young, err := s.get.since(ctx, filter, before); {
 	case errors.Is(err, errNotFound):
 	case err != nil:

@@ -83,7 +83,7 @@ func TestTrimRemovesWhatIsCommittedAndOld(t *testing.T) {
 				before = time.Now().Add(*test.age)
 			}
 			for range 2 { // again changes nothing
-				require.NoError(t, s.Trim(within(t), 0, test.position, before))
+				require.NoError(t, s.Trim(within(t), 0, wire.Place{Sequence: test.position}, before))
 				left := sequences(t, s)
 				require.Equal(t, test.left, left[0])
 				require.Equal(t, whole, left[1], "another partition's events stay")
@@ -130,7 +130,7 @@ func TestTrimDoesNotCutATransactionInTwo(t *testing.T) {
 			save(t, js, "run-001", 3)
 			after, err := s.get.next(within(t), "persistd.log.>", 6)
 			require.NoError(t, err)
-			require.NoError(t, s.Trim(within(t), 0, 6, append(logged, after.Logged)[row.part-1]))
+			require.NoError(t, s.Trim(within(t), 0, wire.Place{Sequence: 6}, append(logged, after.Logged)[row.part-1]))
 			require.Equal(t, row.left, sequences(t, s)[0])
 		})
 	}
@@ -143,9 +143,9 @@ func TestTrimIsNotLedBelowTheBeginning(t *testing.T) {
 	s := ensure(t, js, Config{Partitions: 1})
 	save(t, js, "run-001", 1)
 	logged := saveParts(t, s, 900, 900, 900)
-	require.NoError(t, s.Trim(within(t), 0, 2, logged[0]))
+	require.NoError(t, s.Trim(within(t), 0, wire.Place{Sequence: 2}, logged[0]))
 	require.Equal(t, []uint64{1, 2}, sequences(t, s)[0])
-	require.NoError(t, s.Trim(within(t), 0, 2, logged[0].Add(time.Hour)))
+	require.NoError(t, s.Trim(within(t), 0, wire.Place{Sequence: 2}, logged[0].Add(time.Hour)))
 	require.Empty(t, sequences(t, s)[0])
 }
 
@@ -156,10 +156,10 @@ func TestTrimLeavesAnotherLogAlone(t *testing.T) {
 	old := ensure(t, js, Config{Partitions: 1})
 	save(t, js, "run-001", 1)
 	require.NoError(t, js.DeleteStream(within(t), "PERSISTD"))
-	require.ErrorIs(t, old.Trim(within(t), 0, 1, time.Now()), jetstream.ErrStreamNotFound)
+	require.ErrorIs(t, old.Trim(within(t), 0, wire.Place{Sequence: 1}, time.Now()), jetstream.ErrStreamNotFound)
 	renewed := ensure(t, js, Config{Partitions: 1})
 	save(t, js, "run-001", 1)
-	require.ErrorIs(t, old.Trim(within(t), 0, 1, time.Now().Add(time.Hour)), ErrOther)
+	require.ErrorIs(t, old.Trim(within(t), 0, wire.Place{Sequence: 1}, time.Now().Add(time.Hour)), ErrOther)
 	require.Equal(t, []uint64{1}, sequences(t, renewed)[0])
 	_, err := old.Info(within(t))
 	require.ErrorIs(t, err, ErrOther)
@@ -189,7 +189,7 @@ func TestAFullLogRefusesAndKeeps(t *testing.T) {
 	require.Equal(t, uint64(1), first.Sequence)
 
 	// Trimming what is committed makes room again.
-	require.NoError(t, s.Trim(within(t), 0, 1, time.Now().Add(time.Hour)))
+	require.NoError(t, s.Trim(within(t), 0, wire.Place{Sequence: 1}, time.Now().Add(time.Hour)))
 	_, err = js.Publish(within(t), subject, body)
 	require.NoError(t, err)
 }

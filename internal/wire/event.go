@@ -20,6 +20,19 @@ type Message struct {
 	Logged time.Time
 }
 
+// Place is the place of an event in the log: its sequence, and when it was logged. A log that lost its end gives sequences out again, but not
+// times: the two together say whether an event is the one that was meant.
+type Place struct {
+	Sequence uint64
+	// Logged is as precise as it was kept: the databases keep microseconds, so compare with [Place.Same]. Zero: not known.
+	Logged time.Time
+}
+
+// Same reports whether an event that was logged at t may be the one of p: it was logged in the same microsecond, or nothing is known.
+func (p Place) Same(t time.Time) bool {
+	return p.Logged.IsZero() || p.Logged.Truncate(time.Microsecond).Equal(t.Truncate(time.Microsecond))
+}
+
 // Header is a message's headers: the shape of nats.Header, which persistd's pure packages do not import.
 type Header map[string][]string
 
