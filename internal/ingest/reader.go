@@ -86,7 +86,8 @@ func (r *Reader) Read(ctx context.Context, partition int, after uint64, deliver 
 		r: r, partition: partition, last: after, deliver: deliver, pending: pending,
 		metrics: r.metrics.of(partition), log: r.log.With(zap.Int("partition", partition)),
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait),
+		backoff.WithRandomizationFactor(max(0, r.cfg.Jitter)), backoff.WithMaxElapsedTime(0))
 	var gone time.Time // since when the server says that there is no such stream
 	for {
 		before := p.last
