@@ -29,6 +29,8 @@ type Config struct {
 	RequestTimeout time.Duration
 	// MaxWait is the longest wait between attempts while the server is away. The first is 50 ms. Default 5 s.
 	MaxWait time.Duration
+	// Jitter is the random part of those waits, from 0 (none) to 1. Default 0.5; negative means none.
+	Jitter float64
 	// GoneAfter is how long the server must say that there is no such stream before the reader believes it; a cluster that starts
 	// may say so for a moment. Default 10 s.
 	GoneAfter time.Duration
@@ -51,6 +53,9 @@ func (c Config) WithDefaults() Config {
 	def(&c.RequestTimeout, 5*time.Second)
 	def(&c.MaxWait, 5*time.Second)
 	def(&c.GoneAfter, 10*time.Second)
+	if c.Jitter == 0 {
+		c.Jitter = 0.5
+	}
 	return c
 }
 
@@ -70,6 +75,7 @@ func (c Config) Validate() error {
 	bad(c.Heartbeat >= 100*time.Millisecond, "heartbeat %s: want at least 100ms", c.Heartbeat)
 	bad(c.RequestTimeout > 0, "request timeout %s: want more than 0", c.RequestTimeout)
 	bad(c.MaxWait > 0, "longest wait %s: want more than 0", c.MaxWait)
+	bad(c.Jitter <= 1, "jitter %g: want at most 1", c.Jitter)
 	bad(c.GoneAfter > 0, "gone after %s: want more than 0", c.GoneAfter)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("check reader settings: %w", err)

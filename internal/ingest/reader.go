@@ -41,9 +41,9 @@ type trimmer interface {
 	Trim(ctx context.Context, partition int, position wire.Place, before time.Time) error
 }
 
-// Reader reads the log. Its method may be called concurrently, once per partition.
+// Reader reads the log. Its methods may be called concurrently, Read once per partition.
 type Reader struct {
-	js      jetstream.JetStream
+	server  Server
 	cfg     Config
 	log     *zap.Logger
 	metrics *metrics
@@ -52,6 +52,12 @@ type Reader struct {
 // New returns a reader of the log of cfg. Nothing is asked of the server until Read.
 func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Reader, error) {
 	cfg = cfg.WithDefaults()
+	return NewOn(natsServer{js: js, cfg: cfg}, cfg, log, reg)
+}
+
+// NewOn returns a reader of the log of cfg that server has.
+func NewOn(server Server, cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Reader, error) {
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -59,7 +65,7 @@ func New(js jetstream.JetStream, cfg Config, log *zap.Logger, reg prometheus.Reg
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{js: js, cfg: cfg, log: log.With(zap.String("stream", cfg.Stream)), metrics: m}, nil
+	return &Reader{server: server, cfg: cfg, log: log.With(zap.String("stream", cfg.Stream)), metrics: m}, nil
 }
 
 // Read calls deliver with every event of partition after the place after, in log order and each once, until ctx ends or deliver
@@ -80,7 +86,8 @@ func (r *Reader) Read(ctx context.Context, partition int, after wire.Place, deli
 		r: r, partition: partition, last: after.Sequence, logged: after.Logged, deliver: deliver, pending: pending,
 		metrics: r.metrics.of(partition), log: r.log.With(zap.Int("partition", partition)),
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(r.cfg.MaxWait),
+		backoff.WithRandomizationFactor(max(0, r.cfg.Jitter)), backoff.WithMaxElapsedTime(0))
 	var gone time.Time // since when the server says that there is no such stream
 	for {
 		before := p.last

@@ -98,7 +98,7 @@ func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
 				delivered = append(delivered, ev.Message.Sequence)
 				return nil
 			}}
-			s := &session{p: p, sub: received, inbox: nc.NewInbox(), next: next, reconnects: nc.Stats().Reconnects}
+			s := &session{p: p, c: &natsConsumer{nc: nc, cfg: r.cfg, sub: received, inbox: nc.NewInbox(), next: next, reconnects: nc.Stats().Reconnects}}
 			require.ErrorContains(t, s.run(within(t)), test.err)
 			require.Equal(t, test.delivered, delivered)
 		})
@@ -115,7 +115,10 @@ func TestASessionEndsWithItsConnection(t *testing.T) {
 	heartbeat, err := nats.DecodeHeadersMsg([]byte("NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\n\r\n"))
 	require.NoError(t, err)
 	received <- &nats.Msg{Header: heartbeat}
-	s := &session{p: &position{r: r, metrics: r.metrics.of(0), log: zap.NewNop()}, sub: received, inbox: js.Conn().NewInbox(), next: "nobody"}
+	s := &session{
+		p: &position{r: r, metrics: r.metrics.of(0), log: zap.NewNop()},
+		c: &natsConsumer{nc: js.Conn(), cfg: r.cfg, sub: received, inbox: js.Conn().NewInbox(), next: "nobody"},
+	}
 	reconnected := make(chan struct{})
 	js.Conn().SetReconnectHandler(func(*nats.Conn) { close(reconnected) })
 	require.NoError(t, js.Conn().ForceReconnect())

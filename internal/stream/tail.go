@@ -8,8 +8,25 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
+// Messages are a log's messages, asked for one by one or in pages. Its methods block until answered or ctx ends.
+type Messages interface {
+	// Last is the newest message of subject, and Next the oldest at or after the sequence from. The stream's leader answers, so they see
+	// all that is acknowledged.
+	Last(ctx context.Context, subject string) (m wire.Message, found bool, err error)
+	Next(ctx context.Context, subject string, from uint64) (m wire.Message, found bool, err error)
+	// Page is messages of subject from the sequence from on, without a gap. Any replica answers, also one that is behind; end says that
+	// it has no more. What came before an error is good.
+	Page(ctx context.Context, subject string, from uint64) (messages []wire.Message, end bool, err error)
+}
+
+// Tail reads the end of the log of Messages. It implements [readpath.Tail].
+type Tail struct {
+	Messages Messages
+	Subjects wire.Subjects
+}
+
 // Tail shows visit the key's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
-// them. It implements [readpath.Tail].
+// them.
 //
 // I6: it sees every event that was acknowledged before the call, because the leader says which is the key's last one:
 //
@@ -20,99 +37,135 @@ import (
 //	not L, or no answer: the rest one by one from the leader
 //
 // An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
-func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
-	subject := s.cfg.Subjects.Log(partition, namespace, kind, id)
-	last, err := s.get.last(ctx, subject)
-	switch {
-	case errors.Is(err, errNotFound):
-		return nil
-	case err != nil:
+func (t Tail) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+	subject := t.Subjects.Log(partition, namespace, kind, id)
+	last, found, err := t.Messages.Last(ctx, subject)
+	if err != nil {
 		return fmt.Errorf("read tail after %d: %w", after, err)
-	case last.Sequence <= after:
+	}
+	if !found || last.Sequence <= after {
 		return nil
 	}
-	t := tail{s: s, subject: subject, last: last, from: after + 1, visit: visit}
-	if err := t.read(ctx); err != nil {
+	r := tailReader{t: t, subject: subject, last: last, from: after + 1, visit: visit}
+	if err := r.read(ctx); err != nil {
 		return fmt.Errorf("read tail after %d: %w", after, err)
 	}
 	return nil
 }
 
 // Last implements [readpath.Tail]. It costs as much as the last event is long: the server has no shorter answer.
-func (s *Stream) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
-	last, err := s.get.last(ctx, s.cfg.Subjects.Log(partition, namespace, kind, id))
-	switch {
-	case errors.Is(err, errNotFound):
-		return 0, nil
-	case err != nil:
+func (t Tail) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
+	last, _, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, kind, id))
+	if err != nil {
 		return 0, fmt.Errorf("read last sequence: %w", err)
 	}
 	return last.Sequence, nil
 }
 
 // LastAttempt implements [readpath.Tail]: the last message of the run's attempt subject. What is no beginning has the attempt 0.
-func (s *Stream) LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error) {
-	last, err := s.get.last(ctx, s.cfg.Subjects.Log(partition, namespace, wire.KindAttempt, runID))
-	switch {
-	case errors.Is(err, errNotFound):
-		return 0, 0, nil
-	case err != nil:
+func (t Tail) LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error) {
+	last, found, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, wire.KindAttempt, runID))
+	if err != nil {
 		return 0, 0, fmt.Errorf("read last attempt: %w", err)
 	}
-	ev := s.cfg.Subjects.Decode(last)
+	if !found {
+		return 0, 0, nil
+	}
+	ev := t.Subjects.Decode(last)
 	if ev.Poison == nil {
 		attempt = ev.Attempt
 	}
 	return attempt, last.Sequence, nil
 }
 
-// tail is one call of Tail at work.
-type tail struct {
-	s       *Stream
+// tailReader is one call of Tail at work.
+type tailReader struct {
+	t       Tail
 	subject string
 	last    wire.Message // L, which is in hand and need not be found again
 	from    uint64       // all of the key before it is read; L at the latest
 	visit   func(*wire.Event)
 }
 
-func (t *tail) read(ctx context.Context) error {
-	for t.from < t.last.Sequence {
-		page, err := t.s.page(ctx, t.subject, t.from)
+func (r *tailReader) read(ctx context.Context) error {
+	for r.from < r.last.Sequence {
+		messages, end, err := r.t.Messages.Page(ctx, r.subject, r.from)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		// What a replica gave is good as far as it goes, also when it then fell silent.
-		t.take(page.messages)
-		if err != nil || page.end || len(page.messages) == 0 {
+		r.take(messages)
+		if err != nil || end || len(messages) == 0 {
 			break
 		}
 	}
-	for t.from < t.last.Sequence {
-		m, err := t.s.get.next(ctx, t.subject, t.from)
-		if errors.Is(err, errNotFound) {
-			break // trimmed meanwhile, L included
-		} else if err != nil {
-			return err
+	for r.from < r.last.Sequence {
+		m, found, err := r.t.Messages.Next(ctx, r.subject, r.from)
+		if err != nil {
+			return err //nolint:wrapcheck // Tail says what was read.
 		}
-		t.take([]wire.Message{m})
+		if !found {
+			break // trimmed meanwhile, L included
+		}
+		r.take([]wire.Message{m})
 	}
-	t.show(t.last)
+	r.show(r.last)
 	return nil
 }
 
 // take keeps the messages before L.
-func (t *tail) take(messages []wire.Message) {
+func (r *tailReader) take(messages []wire.Message) {
 	for _, m := range messages {
-		if m.Sequence >= t.last.Sequence {
-			t.from = t.last.Sequence
+		if m.Sequence >= r.last.Sequence {
+			r.from = r.last.Sequence
 			return
 		}
-		t.show(m)
-		t.from = m.Sequence + 1
+		r.show(m)
+		r.from = m.Sequence + 1
 	}
 }
 
-func (t *tail) show(m wire.Message) {
-	ev := t.s.cfg.Subjects.Decode(m)
-	t.visit(&ev)
+func (r *tailReader) show(m wire.Message) {
+	ev := r.t.Subjects.Decode(m)
+	r.visit(&ev)
+}
+
+// Tail implements [readpath.Tail].
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+	return s.tail().Tail(ctx, partition, namespace, kind, id, after, visit)
+}
+
+// Last implements [readpath.Tail].
+func (s *Stream) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
+	return s.tail().Last(ctx, partition, namespace, kind, id)
+}
+
+// LastAttempt implements [readpath.Tail].
+func (s *Stream) LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error) {
+	return s.tail().LastAttempt(ctx, partition, namespace, runID)
+}
+
+func (s *Stream) tail() Tail { return Tail{Messages: served{s}, Subjects: s.cfg.Subjects} }
+
+// served are the messages as the stream's servers give them out.
+type served struct{ s *Stream }
+
+func (v served) Last(ctx context.Context, subject string) (wire.Message, bool, error) {
+	return found(v.s.get.last(ctx, subject))
+}
+
+func (v served) Next(ctx context.Context, subject string, from uint64) (wire.Message, bool, error) {
+	return found(v.s.get.next(ctx, subject, from))
+}
+
+func (v served) Page(ctx context.Context, subject string, from uint64) ([]wire.Message, bool, error) {
+	p, err := v.s.page(ctx, subject, from)
+	return p.messages, p.end, err
+}
+
+func found(m wire.Message, err error) (wire.Message, bool, error) {
+	if errors.Is(err, errNotFound) {
+		return m, false, nil
+	}
+	return m, err == nil, err
 }

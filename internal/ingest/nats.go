@@ -1,0 +1,206 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/persistd/persistd/internal/wire"
+)
+
+const (
+	// pullExpires is how long a pull stays open when nothing comes; the reader then opens another.
+	pullExpires = 30 * time.Second
+	// inactiveAfter is when the server forgets a consumer that nobody pulls from. A reader whose delivery is blocked for longer (the
+	// database is away) finds it gone and makes another.
+	inactiveAfter = 2 * time.Minute
+	// messageRoom is what a message has beside its payload: the server allows 64 KiB of headers.
+	messageRoom = 64<<10 + 4<<10
+)
+
+// natsServer is a nats-server.
+type natsServer struct {
+	js  jetstream.JetStream
+	cfg Config
+}
+
+// natsConsumer is a consumer of this process only, in memory of the server, without acknowledgements.
+type natsConsumer struct {
+	nc         *nats.Conn
+	cfg        Config
+	sub        receiver
+	inbox      string // pull n is answered under inbox.n
+	next       string // where pulls are asked for
+	reconnects uint64
+	close      func() error
+}
+
+// receiver is the subscription; an interface so that a test can lose messages, which a server never does when asked.
+type receiver interface {
+	NextMsgWithContext(ctx context.Context) (*nats.Msg, error)
+}
+
+func (n natsServer) Open(ctx context.Context, partition int, from uint64) (_ Consumer, err error) {
+	nc := n.js.Conn()
+	c := &natsConsumer{nc: nc, cfg: n.cfg, inbox: nc.NewInbox(), reconnects: nc.Stats().Reconnects}
+	sub, err := nc.SubscribeSync(c.inbox + ".*")
+	if err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreClosed(sub.Unsubscribe()))
+		}
+	}()
+	// What is pending is bounded by the pull; a limit here would drop messages out of its middle.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	c.sub = sub
+	cfg := n.consumer(partition, from)
+	cfg.Description, cfg.InactiveThreshold = "A reader of persistd; not needed to resume", inactiveAfter
+	made, err := n.js.CreateConsumer(ctx, n.cfg.Stream, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make consumer: %w", err)
+	}
+	name, api := made.CachedInfo().Name, apiPrefix(n.js)
+	c.next = api + "CONSUMER.MSG.NEXT." + n.cfg.Stream + "." + name
+	c.close = func() error {
+		// The server forgets the consumer anyway; this only spares it the wait, so nobody waits for the answer.
+		forget := nc.Publish(api+"CONSUMER.DELETE."+n.cfg.Stream+"."+name, nil)
+		return errors.Join(ignoreClosed(forget), ignoreClosed(sub.Unsubscribe()))
+	}
+	return c, nil
+}
+
+func (n natsServer) consumer(partition int, from uint64) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		FilterSubject: n.cfg.Subjects.LogPartition(partition),
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   from,
+		AckPolicy:     jetstream.AckNonePolicy,
+		Replicas:      1,
+		MemoryStorage: true,
+	}
+}
+
+func (n natsServer) Stream(ctx context.Context) (made time.Time, last uint64, err error) {
+	st, err := n.js.Stream(ctx, n.cfg.Stream)
+	if err != nil {
+		return made, 0, err //nolint:wrapcheck // the session says what was asked for.
+	}
+	info := st.CachedInfo()
+	return info.Created.UTC().Truncate(time.Microsecond), info.State.LastSeq, nil
+}
+
+func (n natsServer) Logged(ctx context.Context, seq uint64) (at time.Time, found bool, err error) {
+	st, err := n.js.Stream(ctx, n.cfg.Stream)
+	if err != nil {
+		return at, false, err //nolint:wrapcheck // the session says what was asked for.
+	}
+	m, err := st.GetMsg(ctx, seq)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return at, false, nil
+	case err != nil:
+		return at, false, err //nolint:wrapcheck // the session says what was asked for.
+	}
+	return m.Time, true, nil
+}
+
+// Pending has the server count, which it does when it makes a consumer; this one is never read from.
+func (n natsServer) Pending(ctx context.Context, partition int, after uint64) (int64, error) {
+	cfg := n.consumer(partition, after+1)
+	cfg.Description = "Counts what a partition of persistd has pending; not needed"
+	cfg.InactiveThreshold = time.Second // the server forgets it if we do not get to delete it
+	c, err := n.js.CreateConsumer(ctx, n.cfg.Stream, cfg)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // Reader.Pending does.
+	}
+	info := c.CachedInfo()
+	if err := n.js.DeleteConsumer(ctx, n.cfg.Stream, info.Name); err != nil {
+		return 0, fmt.Errorf("delete consumer that counted: %w", err)
+	}
+	return int64(min(info.NumPending, 1<<62)), nil
+}
+
+type pullRequest struct {
+	Batch     int           `json:"batch"`
+	MaxBytes  int           `json:"max_bytes"`
+	Expires   time.Duration `json:"expires"`
+	Heartbeat time.Duration `json:"idle_heartbeat"`
+}
+
+func (c *natsConsumer) Ask(pull, messages int) error {
+	body, err := json.Marshal(pullRequest{
+		Batch: messages, MaxBytes: max(c.cfg.ReadAheadBytes, int(c.nc.MaxPayload())+messageRoom),
+		Expires: max(pullExpires, 4*c.cfg.Heartbeat), Heartbeat: c.cfg.Heartbeat,
+	})
+	if err != nil {
+		return fmt.Errorf("encode pull: %w", err)
+	}
+	if err := c.nc.PublishRequest(c.next, c.inbox+"."+strconv.Itoa(pull), body); err != nil {
+		return fmt.Errorf("ask for messages: %w", err)
+	}
+	return nil
+}
+
+func (c *natsConsumer) Receive(ctx context.Context) (Delivery, error) {
+	m, err := c.sub.NextMsgWithContext(ctx)
+	if err != nil {
+		return Delivery{}, err //nolint:wrapcheck // the session says what it waited for.
+	}
+	// What was under way when the connection broke is lost without a trace, if nothing comes after it.
+	if c.nc.Stats().Reconnects != c.reconnects {
+		return Delivery{}, errors.New("the connection was lost")
+	}
+	if m.Reply == "" {
+		return Delivery{Status: c.status(m)}, nil
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return Delivery{}, fmt.Errorf("read message's place: %w", err)
+	}
+	return Delivery{Place: meta.Sequence.Consumer, Behind: meta.NumPending, Message: wire.Message{
+		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: meta.Sequence.Stream, Logged: meta.Timestamp.UTC(),
+	}}, nil
+}
+
+func (c *natsConsumer) status(m *nats.Msg) Status {
+	s := Status{Code: m.Header.Get("Status"), Text: m.Header.Get("Description")}
+	if pull, err := strconv.Atoi(strings.TrimPrefix(m.Subject, c.inbox+".")); err == nil {
+		s.Pull = pull
+	}
+	if sent, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64); err == nil {
+		s.Sent = sent
+	}
+	return s
+}
+
+func (c *natsConsumer) Close() error { return c.close() }
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription) {
+		return nil
+	}
+	return err //nolint:wrapcheck // joined to the session's error.
+}
+
+// apiPrefix is what the subjects of the server's API begin with, up to and with the dot.
+func apiPrefix(js jetstream.JetStream) string {
+	switch o := js.Options(); {
+	case o.APIPrefix != "":
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	default:
+		return jetstream.DefaultAPIPrefix
+	}
+}
