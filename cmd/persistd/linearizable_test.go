@@ -1,33 +1,23 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/persistd/persistd/internal/linear"
 	"github.com/persistd/persistd/pkg/client"
 )
 
-const (
-	historyClients = 24
-	historyRuns    = 6
-	historyCalls   = 24_000
-)
-
-// state is what the clients of a history save.
-type state struct {
-	Value int64 `json:"value"`
-}
+const historyCalls = 24_000
 
 // I6: whoever answers, and however far MySQL is behind, a read of a run, of a named checkpoint or of a V2 checkpoint returns what was
-// acknowledged before it began. Commits and reads are
-// slowed down at random, the log is trimmed as soon as it is committed, and the replica that applies it is killed in the middle.
+// acknowledged before it began. Commits and reads are slowed down at random, the log is trimmed as soon as it is committed, and the replica
+// that applies it is killed in the middle.
 func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
@@ -40,18 +30,42 @@ func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	var cases readCases
 	s.serveHere(cases.count(slow(2)), append(settings, "PERSISTD_INSTANCE=other")...)
 
-	w := &historyWorkload{t: t, s: s, history: newHistory()}
-	w.at(historyCalls/3, func() {
+	w := &linear.Workload{
+		Open: func(ctx context.Context, _ int) (client.Store[linear.State], error) {
+			return client.Open[linear.State](ctx, s.url, client.WithAttemptTimeout(time.Second))
+		},
+		History: linear.New(), Clients: 24, Keys: 6, Seed: 7, Calls: historyCalls,
+		Committed: func(run string, step int) error {
+			if s.rows("run_id = ? AND step = ?", run, step) != 1 {
+				return fmt.Errorf("step %d of %s was committed and has no row", step, run)
+			}
+			return nil
+		},
+	}
+	killed := make(chan struct{})
+	w.Each = func(n int64) {
+		if n == historyCalls/3 {
+			close(killed)
+		}
+	}
+	over := make(chan error, 1)
+	go func() { over <- w.Run(t.Context()) }()
+	select {
+	case <-killed:
 		owner.kill()
 		s.spawn("slow:3", append(settings, "PERSISTD_INSTANCE=third")...)
-	})
-	w.run()
+		require.NoError(t, <-over)
+	case err := <-over:
+		require.NoError(t, err)
+		require.FailNow(t, "workload ended before the owner was killed")
+	}
 
-	require.GreaterOrEqual(t, w.history.len(), 20_000)
-	w.history.requireLinearizable(t)
-	require.Positive(t, w.committed.Load())
+	require.GreaterOrEqual(t, w.History.Len(), 20_000)
+	require.NoError(t, w.History.Check(time.Minute))
+	did := &w.Counts
+	require.Positive(t, did.Committed.Load())
 	for name, n := range map[string]*atomic.Int64{
-		"named checkpoints": &w.checkpoints, "V2 checkpoints": &w.checkpointsV2, "transactions": &w.transactions, "found checkpoints": &w.found,
+		"named checkpoints": &did.Checkpoints, "V2 checkpoints": &did.CheckpointsV2, "transactions": &did.Transactions, "found checkpoints": &did.Found,
 	} {
 		require.Greaterf(t, n.Load(), int64(200), "calls on %s", name)
 	}
@@ -64,7 +78,7 @@ func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	}
 	require.Zero(t, s.rows("log_seq = 0"))
 	t.Logf("reads here: row %d, tail first %d, row first %d, overtaken %d; committed %d; unknown outcomes %d", cases.row.Load(),
-		cases.tailFirst.Load(), cases.rowFirst.Load(), cases.overtaken.Load(), w.committed.Load(), w.unknown.Load())
+		cases.tailFirst.Load(), cases.rowFirst.Load(), cases.overtaken.Load(), did.Committed.Load(), did.Unknown.Load())
 }
 
 // owned counts the partitions of which instance has the lease.
@@ -73,116 +87,4 @@ func (s *stack) owned(instance string) (n int) {
 		return -1
 	}
 	return n
-}
-
-// historyWorkload is many clients, each with a connection of its own, on few runs.
-type historyWorkload struct {
-	t       *testing.T
-	s       *stack
-	history *history
-
-	calls, values      atomic.Int64
-	committed, unknown atomic.Int64
-
-	checkpoints, checkpointsV2, transactions, found, repeated atomic.Int64
-
-	highest [historyRuns]atomic.Int64
-
-	due     int64
-	event   func()
-	pending sync.WaitGroup
-}
-
-// at has event happen beside the calls, once n have begun.
-func (w *historyWorkload) at(n int64, event func()) { w.due, w.event = n, event }
-
-func (w *historyWorkload) run() {
-	errs := make(chan error, historyClients)
-	for c := range historyClients {
-		go func() { errs <- w.client(c) }()
-	}
-	var err error
-	for range historyClients {
-		err = errors.Join(err, <-errs)
-	}
-	w.pending.Wait()
-	require.NoError(w.t, err)
-}
-
-func (w *historyWorkload) client(id int) error {
-	ctx := w.t.Context()
-	st, err := client.Open[state](ctx, w.s.url, client.WithAttemptTimeout(time.Second))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = st.Close() }()
-	draw := rand.New(rand.NewPCG(7, uint64(id)))
-	for {
-		n := w.calls.Add(1)
-		if n > historyCalls {
-			return nil
-		}
-		if n == w.due {
-			w.pending.Go(w.event)
-		}
-		no := draw.IntN(historyRuns)
-		switch {
-		case draw.IntN(4) == 0:
-			err = w.checkpoint(st, id, no, draw)
-		case draw.IntN(2) == 0:
-			err = w.load(st, id, fmt.Sprintf("run-%d", no))
-		default:
-			err = w.save(st, id, no, draw)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (w *historyWorkload) load(st client.Store[state], id int, run string) error {
-	began := w.history.now()
-	got, step, err := st.LoadLatest(w.t.Context(), run)
-	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return err
-	}
-	w.history.add(id, call{key: run}, began, held{step, got.Value}, true)
-	return nil
-}
-
-// save saves a new step, the highest one again, or a lower one again.
-func (w *historyWorkload) save(st client.Store[state], id, no int, draw *rand.Rand) error {
-	c := call{key: fmt.Sprintf("run-%d", no), save: true, held: held{value: w.values.Add(1)}}
-	kind, ctx := draw.IntN(10), w.t.Context()
-	switch {
-	case kind < 4:
-		c.step = int(w.highest[no].Add(1))
-	case kind < 7:
-		c.step = int(max(1, w.highest[no].Load()))
-	default:
-		c.step = int(max(1, w.highest[no].Load()-1-draw.Int64N(20)))
-	}
-	durable := kind == 0 && draw.IntN(4) == 0 // a new step, whose row nobody else has written
-	if durable {
-		ctx = client.ContextWithDurability(ctx, client.Committed)
-	}
-	began := w.history.now()
-	err := st.SaveStep(ctx, c.key, c.step, "node", state{c.value})
-	switch {
-	case errors.Is(err, client.ErrOutcomeUnknown):
-		w.unknown.Add(1)
-		w.history.add(id, c, began, held{}, false)
-		return nil
-	case err != nil:
-		return err
-	}
-	w.history.add(id, c, began, held{}, true)
-	if !durable {
-		return nil
-	}
-	w.committed.Add(1)
-	if w.s.rows("run_id = ? AND step = ?", c.key, c.step) != 1 {
-		return fmt.Errorf("step %d of %s was committed and has no row", c.step, c.key)
-	}
-	return nil
 }
