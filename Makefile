@@ -36,7 +36,7 @@ dev: deps build ## persistd with a private nats-server and MariaDB, data in ./.p
 ##@ build
 
 .PHONY: deps
-deps: ## install what is missing: MariaDB's server program, a C compiler; starts nothing
+deps: ## install what is missing: MariaDB's server program, Galera, a C compiler; starts nothing
 	@scripts/install-deps.sh
 
 .PHONY: deps-mysql

@@ -36,6 +36,8 @@ type DatabaseOptions struct {
 	Templates string
 	// OutliveParent lets the server run on when this process dies.
 	OutliveParent bool
+
+	galera *galeraNode // nil of a server that stands alone
 }
 
 // Database is a private MariaDB or MySQL server.
@@ -201,8 +203,14 @@ func (d *Database) run(ctx context.Context, lock *os.File, port int) (_ *process
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 
-	args := engine.serveArgs(filepath.Join(dir, dataFolder), initFile, port, d.options.Relaxed)
+	args, err := d.args(ctx, initFile, port)
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(d.binary, args...) //nolint:noctx // ctx bounds its start, not its life
+	if node := d.options.galera; node != nil {
+		cmd.Env = node.environment()
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock}
 	p, err := startProcess(cmd, !d.options.OutliveParent)
@@ -215,6 +223,21 @@ func (d *Database) run(ctx context.Context, lock *os.File, port int) (_ *process
 		return nil, fmt.Errorf("start %s: %w; its log:\n%s", engine, err, logTail(dir, offset))
 	}
 	return p, nil
+}
+
+// args are the arguments of a start.
+func (d *Database) args(ctx context.Context, initFile string, port int) ([]string, error) {
+	data, node := filepath.Join(d.options.Dir, dataFolder), d.options.galera
+	if node != nil && !node.founds {
+		initFile = "" // the cluster has the account, and the file would run before the node is in it
+	}
+	args := d.options.Engine.serveArgs(data, initFile, port, d.options.Relaxed)
+	if node == nil {
+		return args, nil
+	}
+	args = append(args, node.args()...)
+	position, err := node.position(ctx, d.binary, data, args)
+	return append(args, position...), err
 }
 
 // awaitAnswer returns when the server on port takes our password. A stranger on that
@@ -233,6 +256,9 @@ func (d *Database) awaitAnswer(ctx context.Context, p *process, port int) error 
 	defer func() { _ = db.Close() }()
 	for {
 		last := db.PingContext(ctx)
+		if node := d.options.galera; last == nil && node != nil {
+			last = node.ready(ctx, db)
+		}
 		if last == nil {
 			return nil
 		}

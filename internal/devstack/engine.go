@@ -60,7 +60,7 @@ func (e Engine) baseArgs(data string) []string {
 	return args
 }
 
-// serveArgs are the arguments of a start.
+// serveArgs are the arguments of a start. No initFile runs none.
 func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []string {
 	args := append(e.baseArgs(data),
 		"--bind-address=127.0.0.1",
@@ -68,7 +68,6 @@ func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []strin
 		"--socket="+socketFile,
 		"--pid-file="+pidFile,
 		"--tmpdir="+data, // a server removes what it finds of temporary tables when it starts: not another's
-		"--init-file="+initFile,
 		"--skip-name-resolve",
 		"--max-connections=500",
 		"--innodb-buffer-pool-size=128M",
@@ -76,6 +75,9 @@ func (e Engine) serveArgs(data, initFile string, port int, relaxed bool) []strin
 		"--innodb-buffer-pool-load-at-startup=OFF",
 		"--table-open-cache=400",
 	)
+	if initFile != "" {
+		args = append(args, "--init-file="+initFile)
+	}
 	if relaxed {
 		args = append(args, "--innodb-flush-log-at-trx-commit=2")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -58,4 +59,19 @@ func onPort(ctx context.Context, port int, start func(port int) error) error {
 			return err
 		}
 	}
+}
+
+// freePorts returns n free ports, all different.
+func freePorts(ctx context.Context, n int) ([]int, error) {
+	var ports []int
+	for len(ports) < n {
+		port, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, nil
 }

@@ -100,6 +100,21 @@ func OwnDatabase(t testing.TB) (server *devstack.Database, dsn string) {
 	return db, db.DSN("persistd")
 }
 
+// Galera returns a cluster of three MariaDB servers of t's own, killed when t ends, and the DSN of an empty database on it, with all their
+// addresses. Whatever engine the others test on, these are MariaDB's: a cluster is what it is called after.
+func Galera(t testing.TB) (cluster *devstack.Galera, dsn string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startWait)
+	defer cancel()
+	g, err := devstack.StartGalera(ctx, devstack.GaleraOptions{Dir: t.TempDir(), Relaxed: true, Templates: templates()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Kill)
+	mustExec(t, g.Node(0).DSN(""), "CREATE DATABASE persistd")
+	return g, g.DSN("persistd")
+}
+
 // NATS returns an embedded nats-server of t's own, stopped when t ends.
 func NATS(t testing.TB) *devstack.NATS {
 	t.Helper()
