@@ -125,6 +125,7 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 	d.service = service.New(service.Config{
 		Subjects: d.stream.Subjects(), Version: serviceVersion(), Stream: d.stream.Name(), Created: d.stream.Created(),
+		Leases: func() { d.set.Wake() }, // the set is made before the service starts
 	}, d.nc, reader, d.tracker, d.status, d.reg, d.log.Named("service"))
 
 	var store batcher.Store = d.store
@@ -145,7 +146,7 @@ func (d *daemon) start(ctx context.Context) error {
 		Partitions: d.stream.Partitions(), Lease: d.cfg.Lease.Duration,
 		ReplayWindow: d.cfg.Stream.ReplayWindow, TrimEvery: d.cfg.Stream.TrimInterval,
 	}, partition.Deps{
-		Leases: d.store, Logger: d.log.Named("partition"),
+		Leases: d.store, Logger: d.log.Named("partition"), Metrics: partition.NewMetrics(d.reg), Tell: d.service.AnnounceLeases,
 		Log:     watchedLog{logOf{events, d.stream}, d.fail},
 		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, shared, at) },
 	})

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -62,6 +65,10 @@ func (d *daemon) status(ctx context.Context) wire.Status {
 	}
 	st.Ready = len(st.NotReady) == 0
 	st.Partitions = d.partitions(rows)
+	for name, r := range d.set.Sharing().Replicas {
+		st.Replicas = append(st.Replicas, wire.ReplicaShare{Instance: name, Share: r.Share, Has: r.Has})
+	}
+	slices.SortFunc(st.Replicas, func(a, b wire.ReplicaShare) int { return cmp.Compare(a.Instance, b.Instance) })
 	return st
 }
 
@@ -155,8 +162,14 @@ func askStatus(ctx context.Context, nc *nats.Conn, subjects wire.Subjects, wait 
 func printStatus(std std, replicas []wire.Status) error {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"replica", "version", "up", "ready", "owns"})
+	t.AppendHeader(table.Row{"replica", "version", "up", "ready", "owns", "share"})
 	newest := replicas[0]
+	shares := map[string]wire.ReplicaShare{} // of those that have not answered
+	for _, r := range replicas {
+		for _, other := range r.Replicas {
+			shares[other.Instance] = other
+		}
+	}
 	owners := map[int]wire.PartitionStatus{}
 	for _, r := range replicas {
 		owns := 0
@@ -170,10 +183,18 @@ func printStatus(std std, replicas []wire.Status) error {
 		if !r.Ready {
 			ready = fmt.Sprint(r.NotReady)
 		}
-		t.AppendRow(table.Row{r.Instance, r.Version, time.Since(r.StartedAt).Round(time.Second), ready, owns})
+		share := ""
+		if s, ok := shares[r.Instance]; ok {
+			share = strconv.Itoa(s.Share)
+		}
+		delete(shares, r.Instance)
+		t.AppendRow(table.Row{r.Instance, r.Version, time.Since(r.StartedAt).Round(time.Second), ready, owns, share})
 		if r.LastSeq > newest.LastSeq {
 			newest = r
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(shares)) {
+		t.AppendRow(table.Row{name, "", "", "no answer", shares[name].Has, shares[name].Share})
 	}
 	out := t.Render()
 	out += fmt.Sprintf("\n\nlog %s: last sequence %d, %s of %s, %d dead letters\n\n", newest.Stream, newest.LastSeq,

@@ -1,7 +1,6 @@
 package mysqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -34,7 +33,8 @@ func (s *Store) Acquire(ctx context.Context, no int, reclaim bool) (partition.Te
 	return term, s.fail(what, err)
 }
 
-// acquire looks before it takes: a look waits for nobody, but to take the row would wait for the commit that the owner may be at.
+// acquire waits for nobody's lock: the row of a partition that is being committed is locked, by its owner or by one that was paused or cut off
+// in the middle of it and has lost the lease meanwhile. To wait for that would keep a connection from the renewals.
 func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bool) (term partition.Term, err error) {
 	const free = "(owner='' OR lease_until<UTC_TIMESTAMP(6) OR (? AND owner=?))"
 	where := " WHERE " + string(r.appendKey(nil, no))
@@ -55,20 +55,19 @@ func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bo
 		return term, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing once committed
-	res, err := tx.ExecContext(ctx, "UPDATE persistd_partitions SET owner=?, epoch=epoch+1,"+
-		" lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND"+where+" AND "+free,
-		s.config.Owner, s.config.Lease.Microseconds(), reclaim, s.config.Owner)
-	if err != nil {
-		return term, fmt.Errorf("take lease: %w", err)
+	err = tx.QueryRowContext(ctx, "SELECT epoch, position, generation FROM persistd_partitions"+where+" AND "+free+" FOR UPDATE SKIP LOCKED",
+		reclaim, s.config.Owner).Scan(&term.Epoch, &term.Position, &generation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return partition.Term{}, fmt.Errorf("%w: another was faster, or %q has a transaction open", partition.ErrHeld, owner)
 	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 { // the epoch rises, so a match is a change
-		return term, cmp.Or(err, fmt.Errorf("%w: another was faster", partition.ErrHeld))
-	}
-	term.Partition = no
-	err = tx.QueryRowContext(ctx, "SELECT epoch, position, generation FROM persistd_partitions"+where).
-		Scan(&term.Epoch, &term.Position, &generation)
 	if err != nil {
-		return partition.Term{}, fmt.Errorf("read partition: %w", err)
+		return partition.Term{}, fmt.Errorf("lock partition: %w", err)
+	}
+	term.Partition, term.Epoch = no, term.Epoch+1
+	_, err = tx.ExecContext(ctx, "UPDATE persistd_partitions SET owner=?, epoch=?, lease_until=UTC_TIMESTAMP(6)+INTERVAL ? MICROSECOND"+where,
+		s.config.Owner, term.Epoch, s.config.Lease.Microseconds())
+	if err != nil {
+		return partition.Term{}, fmt.Errorf("take lease: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return partition.Term{}, fmt.Errorf("commit: %w", err)
@@ -82,24 +81,38 @@ func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bo
 
 // Renew implements [partition.Leases]. The row of a partition that is being committed is locked; waiting for it would hold up the
 // leases of all others, so it is passed over: its commit extends its lease by itself.
-func (s *Store) Renew(ctx context.Context, terms []partition.Term) (lost []partition.Term, err error) {
-	if len(terms) == 0 {
-		return nil, nil
-	}
+func (s *Store) Renew(ctx context.Context, terms []partition.Term, present bool) (lost []partition.Term, err error) {
+	const what = "renew leases"
 	r := s.registered.Load()
 	if r == nil {
-		return nil, s.fail("renew leases", errNotRegistered)
+		return nil, s.fail(what, errNotRegistered)
 	}
-	lost, err = s.renew(ctx, r, terms)
-	return lost, s.fail("renew leases", err)
+	show := s.leave
+	if present {
+		show = s.appear
+	}
+	if len(terms) == 0 {
+		err = show(ctx, s.leases, r)
+	} else {
+		lost, err = s.renew(ctx, r, terms, show)
+	}
+	if err == nil {
+		err = s.forgetReplicas(ctx, r)
+	}
+	return lost, s.fail(what, err)
 }
 
-func (s *Store) renew(ctx context.Context, r *registration, terms []partition.Term) (lost []partition.Term, err error) {
+func (s *Store) renew(ctx context.Context, r *registration, terms []partition.Term, show func(context.Context, execer, *registration) error,
+) (lost []partition.Term, err error) {
 	tx, err := s.leases.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing once committed
+	// Before the leases, which so end after it: who may take them does no longer count this replica in.
+	if err := show(ctx, tx, r); err != nil {
+		return nil, err
+	}
 	mine := r.appendStream(nil)
 	mine = append(mine, " AND owner="...)
 	mine = appendString(mine, s.config.Owner)

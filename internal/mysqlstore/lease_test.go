@@ -93,7 +93,7 @@ func TestRenewReturnsTheTermsThatAreLost(t *testing.T) {
 		_, err := look.ExecContext(t.Context(), q)
 		require.NoError(t, err)
 	}
-	lost, err := s.Renew(t.Context(), terms)
+	lost, err := s.Renew(t.Context(), terms, true)
 	require.NoError(t, err)
 	require.Equal(t, terms[1:], lost)
 	rows, err := s.Positions(t.Context())
@@ -102,7 +102,7 @@ func TestRenewReturnsTheTermsThatAreLost(t *testing.T) {
 	require.Less(t, rows[1].LeaseFor, 2*time.Second, "another owner's lease is not ours to renew")
 	require.Less(t, rows[2].LeaseFor, 2*time.Second, "nor is a later term's")
 
-	lost, err = s.Renew(t.Context(), nil)
+	lost, err = s.Renew(t.Context(), nil, true)
 	require.NoError(t, err)
 	require.Empty(t, lost)
 }
@@ -119,7 +119,7 @@ func TestRenewDoesNotWaitForACommit(t *testing.T) {
 	_, err = commit.ExecContext(t.Context(), "UPDATE persistd_partitions SET position=1 WHERE "+string(s.registered.Load().appendKey(nil, 0)))
 	require.NoError(t, err)
 
-	lost, err := s.Renew(t.Context(), terms) // would wait for 50 s, and fail
+	lost, err := s.Renew(t.Context(), terms, true) // would wait for 50 s, and fail
 	require.NoError(t, err)
 	require.Empty(t, lost)
 	rows, err := s.Positions(t.Context())

@@ -34,6 +34,8 @@ type Store struct {
 	packet     packetLimit
 	// runs is what is known of whether persistd_runs has rows.
 	runs runless
+	// forget says that rows of replicas were seen that died long ago.
+	forget atomic.Bool
 }
 
 var (
@@ -65,8 +67,9 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 	if s.readers, err = c.openPool(s.driver, c.Readers, time.Minute); err != nil {
 		return nil, err
 	}
-	// Leases have connections of their own, or they would be lost behind slow commits. Two: renewals do not wait for acquisitions.
-	if s.leases, err = c.openPool(s.driver, 2, time.Minute); err != nil {
+	// Leases have connections of their own, or they would be lost behind slow commits. Three: one each for renewing, for looking, and for
+	// acquiring and releasing.
+	if s.leases, err = c.openPool(s.driver, 3, time.Minute); err != nil {
 		return nil, err
 	}
 	s.reads = reads{db: s.readers, generation: s.presentGeneration, failed: s.fail}

@@ -12,11 +12,10 @@ import (
 	"github.com/persistd/persistd/internal/partition"
 )
 
-// When the second replica, which found the partition held from the first moment on, looks again: after 4.92578125 s it does so
-// every fifth of the lease.
+// When the second replica looks again: every 2 s and a millisecond, and when the first one's lease ends, renewed last at 3.3 s.
 const (
-	lookAfter5s  = 6925781250 * time.Nanosecond
-	lookAfter13s = 14925781250 * time.Nanosecond // the first after 13.3 s
+	lookAfter5s = 6003 * ms
+	leaseEnds   = lease/3 + lease + ms
 )
 
 // pair is two replicas on one world, of which the first is the owner.
@@ -70,6 +69,21 @@ func TestSecondReplicaTakesOverFromOneThatStops(t *testing.T) {
 	})
 }
 
+func TestSecondReplicaTakesOverAtOnceWhenItIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _, _, first, second := pair(t)
+		w.hears(second)
+		<-time.After(5 * time.Second)
+		stop(t, first)
+		w.publish(0, 10)
+		synctest.Wait()
+		require.Equal(t, 5*time.Second, time.Since(epoch))
+		require.Equal(t, sequences(1, w.end()), w.row(0).applied, "in order and once")
+		stop(t, second)
+	})
+}
+
 func TestI3SecondReplicaTakesOverFromOneThatCrashes(t *testing.T) {
 	t.Parallel()
 	for name, crash := range map[string]func(*replica) (after func()){
@@ -83,9 +97,8 @@ func TestI3SecondReplicaTakesOverFromOneThatCrashes(t *testing.T) {
 				<-time.After(5 * time.Second)
 				after := crash(a)
 				w.publish(0, 10)
-				// Renewed last at 3.3 s, the lease runs out at 13.3 s.
-				takesOver(t, w, second, lookAfter13s)
-				require.Less(t, lookAfter13s-5*time.Second, lease)
+				takesOver(t, w, second, leaseEnds)
+				require.Less(t, leaseEnds-5*time.Second, lease)
 				require.Equal(t, "b", w.row(0).writers[10])
 
 				after()

@@ -35,6 +35,10 @@ type world struct {
 	trims  []trim
 	stale  []uint64       // sequences of events that the database's state forbids
 	graves map[uint64]int // how often a letter of each event was put
+	// present are the replicas that say that they share in the partitions, and until when they count as there.
+	present map[string]time.Time
+	told    []func() // what wakes the sets that hear hints, of all replicas
+	silent  bool     // hints are lost
 }
 
 // row is a partition's row, with the rows that were written in the same transactions.
@@ -55,7 +59,7 @@ type trim struct {
 }
 
 func newWorld(partitions int) *world {
-	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{}), graves: map[uint64]int{}}
+	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{}), graves: map[uint64]int{}, present: map[string]time.Time{}}
 }
 
 // publish appends n events to a partition.
@@ -104,7 +108,7 @@ type replica struct {
 	*world
 	name string
 	took time.Duration // of a commit
-	deaf bool          // a commit that is under way is not cancelled
+	sure bool          // a commit that is under way is not cancelled
 
 	fmu    sync.Mutex
 	faults map[string][]error // by method, popped; errHang blocks until ctx ends
@@ -209,12 +213,39 @@ func (r *replica) Acquire(ctx context.Context, p int, reclaim bool) (partition.T
 	return partition.Term{Partition: p, Epoch: row.epoch, Position: row.position}, nil
 }
 
-func (r *replica) Renew(ctx context.Context, terms []partition.Term) (lost []partition.Term, err error) {
-	if err := r.arrive(ctx, "renew"); err != nil {
+func (r *replica) Look(ctx context.Context) (partition.View, error) {
+	if err := r.arrive(ctx, "look"); err != nil {
+		return partition.View{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := partition.View{Self: r.name, Replicas: map[string]time.Duration{}}
+	for name, until := range r.present {
+		if left := time.Until(until); left > 0 {
+			v.Replicas[name] = left
+		}
+	}
+	for _, row := range r.rows {
+		v.Leases = append(v.Leases, partition.Lease{Owner: row.owner, Left: time.Until(row.until)})
+	}
+	return v, nil
+}
+
+func (r *replica) Renew(ctx context.Context, terms []partition.Term, present bool) (lost []partition.Term, err error) {
+	method := "renew"
+	if len(terms) == 0 {
+		method = "appear"
+	}
+	if err := r.arrive(ctx, method); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if present {
+		r.present[r.name] = time.Now().Add(lease)
+	} else {
+		delete(r.present, r.name)
+	}
 	for _, t := range terms {
 		row := &r.rows[t.Partition]
 		if row.owner != r.name || row.epoch != t.Epoch {
@@ -308,9 +339,29 @@ func (r *replica) set(t *testing.T, cfg partition.Config) *partition.Set {
 	require.NoError(t, batching.Validate())
 	deps := batcher.Deps{Store: r, DeadLetters: r, Metrics: batcher.NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}
 	return partition.New(cfg, partition.Deps{
-		Leases: r, Log: r, Logger: zaptest.NewLogger(t).Named(r.name),
+		Leases: r, Log: r, Logger: zaptest.NewLogger(t).Named(r.name), Tell: r.tell,
 		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, deps, at) },
 	})
+}
+
+// hears makes s hear the hints of all replicas, its own included.
+func (w *world) hears(s *partition.Set) *partition.Set {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, s.Wake)
+	return s
+}
+
+// tell is a replica's hint to the others.
+func (r *replica) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.silent {
+		return
+	}
+	for _, wake := range r.told {
+		wake()
+	}
 }
 
 // start starts a set and lets it come to rest.

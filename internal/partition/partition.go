@@ -25,19 +25,44 @@ func (t Term) Place() wire.Place { return wire.Place{Sequence: t.Position, Logge
 // ErrHeld is returned by [Leases.Acquire] while another owner's lease runs.
 var ErrHeld = errors.New("partition is held by another owner")
 
-// Leases are the partitions' rows in the database, whose clock decides.
+// Leases are the partitions' rows and the list of replicas in the database, whose clock decides.
 type Leases interface {
-	// Acquire begins a term of partition and raises its epoch. It does not wait: while another owner's lease runs it returns an
-	// error that wraps [ErrHeld]. reclaim says that a lease under this instance's own name is a predecessor's, which is dead, and
+	// Look reads who owns what and which replicas there are, at one moment. It waits for no lock.
+	Look(ctx context.Context) (View, error)
+	// Acquire begins a term of partition and raises its epoch. It does not wait: while another owner's lease runs, or something of
+	// its is still under way, it returns an error that wraps [ErrHeld]. reclaim says that a lease under this instance's own name is a predecessor's, which is dead, and
 	// may be taken before it ends.
 	Acquire(ctx context.Context, partition int, reclaim bool) (Term, error)
-	// Renew extends the leases of terms and returns those that are no longer this instance's. On an error nothing is known.
-	Renew(ctx context.Context, terms []Term) (lost []Term, err error)
+	// Renew extends the leases of terms, of which there may be none, and returns those that are no longer this instance's. present
+	// says that for as long as a lease this replica shares in the partitions; if it is false, it takes that back. On an error
+	// nothing is known.
+	Renew(ctx context.Context, terms []Term, present bool) (lost []Term, err error)
 	// Release ends a term so that another owner can begin one at once. It is idempotent; a term already lost is no error.
 	Release(ctx context.Context, term Term) error
 	// Place reads the partition's position and when the event there was logged: what is there, not what is remembered.
 	Place(ctx context.Context, partition int) (wire.Place, error)
 }
+
+// View is who owns what, as one look at the database shows it.
+type View struct {
+	// Self is this replica's name.
+	Self string
+	// Replicas are those that share in the partitions, by name, and for how long they are known to: more than 0.
+	Replicas map[string]time.Duration
+	// Leases are by partition. One that has no row, because the database was restored to before it had any, is the zero Lease.
+	Leases []Lease
+}
+
+// Lease is who owns a partition.
+type Lease struct {
+	// Owner is empty when the partition was released, or was never owned.
+	Owner string
+	// Left is for how long the lease still runs; 0 or less when it has ended.
+	Left time.Duration
+}
+
+// free is whether anybody may take the partition.
+func (l Lease) free() bool { return l.Owner == "" || l.Left <= 0 }
 
 // Log is the events, in order.
 type Log interface {

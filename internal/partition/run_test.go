@@ -230,7 +230,7 @@ func TestReaderThatFailsDuringTheLastCommitEndsTheTermAllTheSame(t *testing.T) {
 		w := newWorld(1)
 		w.publish(0, 1)
 		r := w.replica("a")
-		r.took, r.deaf = time.Second, true // the server commits, though the caller went away
+		r.took, r.sure = time.Second, true // the server commits, though the caller went away
 		s := r.start(t, partition.Config{})
 		synctest.Wait()
 		r.fail("read on", errors.New("consumer is gone"))
@@ -280,9 +280,11 @@ func TestDatabaseThatIsAwayIsWaitedFor(t *testing.T) {
 
 		w.take(0, "other", time.Hour)
 		w.publish(0, 1)
-		<-time.After(500 * ms)
+		looks := len(r.called("look"))
+		<-time.After(3 * time.Second)
 		const at = 20 * time.Second
-		require.Equal(t, []time.Duration{at + 100*ms, at + 200*ms, at + 350*ms}, r.called("acquire")[12:], "the pauses begin anew")
+		require.Empty(t, r.called("acquire")[12:], "a look shows that there is nothing to acquire")
+		require.Equal(t, []time.Duration{at + 100*ms, at + 2101*ms}, r.called("look")[looks:])
 		stop(t, s)
 	})
 }

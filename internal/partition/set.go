@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/batcher"
@@ -17,13 +18,14 @@ type Config struct {
 	// Partitions is how many the stream has. It has no default.
 	Partitions int
 	// Lease is for how long a lease runs: what a partition waits for after its owner died without releasing it. It is renewed
-	// three times as often. Default 10 s.
+	// three times as often. A replica that is not heard of for as long has no share in the partitions any more. Default 10 s.
 	Lease time.Duration
 	// ReplayWindow is how long committed events stay in the log. Zero trims them as soon as they are committed.
 	ReplayWindow time.Duration
 	// TrimEvery is the pause between two trims, and bounds each of them. Default 1 min.
 	TrimEvery time.Duration
-	// Jitter is the random part of the pause before a partition is tried again, from 0 (none) to 1. Default 0.5; negative means none.
+	// Jitter is the random part of the pause before leases are looked at, or a partition is tried, again, from 0 (none) to 1.
+	// Default 0.5; negative means none.
 	Jitter float64
 }
 
@@ -48,6 +50,11 @@ type Deps struct {
 	Log    Log
 	// Batcher is how the batcher of each term is made.
 	Batcher func(batcher.Start) *batcher.Batcher
+	// Tell tells the other replicas, whose sets are to be woken, that this one came, went, took or released a partition. It must not
+	// block. It is a hint, and may be lost; nil tells nobody.
+	Tell func()
+	// Metrics may be nil.
+	Metrics *Metrics
 	Logger  *zap.Logger
 }
 
@@ -56,9 +63,10 @@ var (
 	errStopping = errors.New("replica is stopping")
 	errHardStop = errors.New("drain ran out of time")
 	errLost     = errors.New("lease was lost")
+	errGiving   = errors.New("partition is handed over")
 )
 
-// Set applies the partitions that this replica owns. It keeps I3 only as far as it does not try to write in vain: what really keeps it
+// Set applies the partitions that this replica owns: its share of them, which is the same for all replicas but for one partition. It keeps I3 only as far as it does not try to write in vain: what really keeps it
 // is the fence inside each commit.
 //
 // Stopping has three phases: intake stops (nothing more is read), what was read is committed and the leases are released, and,
@@ -67,10 +75,15 @@ type Set struct {
 	cfg     Config
 	deps    Deps
 	workers []*worker
+	metrics *Metrics
+
+	woken  chan struct{} // of one place: to look at once
+	joined chan struct{} // closed when the other replicas can see this one
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	life    *life      // nil before Start
 	stopped bool       // Stop was called: nothing starts any more
+	sharing Sharing
 }
 
 // life is what runs from Start to Stop.
@@ -82,9 +95,15 @@ type life struct {
 
 // New prepares a set; nothing runs until Start.
 func New(cfg Config, deps Deps) *Set {
-	s := &Set{cfg: cfg.WithDefaults(), deps: deps}
+	if deps.Tell == nil {
+		deps.Tell = func() {}
+	}
+	if deps.Metrics == nil {
+		deps.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
+	s := &Set{cfg: cfg.WithDefaults(), deps: deps, metrics: deps.Metrics, woken: make(chan struct{}, 1), joined: make(chan struct{})}
 	for p := range cfg.Partitions {
-		s.workers = append(s.workers, newWorker(s.cfg, deps, p))
+		s.workers = append(s.workers, newWorker(s.cfg, deps, p, s.Wake, s.alone))
 	}
 	return s
 }
@@ -109,13 +128,16 @@ func (s *Set) Start(ctx context.Context) error {
 	for _, w := range s.workers {
 		workers.Go(func() { w.run(intake, hard) })
 	}
+	workers.Go(func() { s.steer(intake) })
+	gone := make(chan struct{})
 	auxCtx, stopAux := context.WithCancelCause(base)
-	aux.Go(func() { s.every(auxCtx, s.cfg.Lease/3, s.renew) })
+	aux.Go(func() { s.keepUp(auxCtx, intake, gone) })
 	aux.Go(func() { s.every(auxCtx, s.cfg.TrimEvery, s.trim) })
 	aux.Go(func() { s.every(auxCtx, recountEvery, s.recount) })
 	go func(ended chan<- struct{}) { // Stop waits for it
 		defer close(ended)
 		workers.Wait()
+		<-gone               // bounded by releaseWait
 		stopAux(errStopping) // not before: a drain may outlast the leases, so they are renewed meanwhile
 		aux.Wait()
 		kill(errStopping)
@@ -170,30 +192,6 @@ func (s *Set) every(ctx context.Context, pause time.Duration, f func(context.Con
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// renew extends the leases of all terms, and ends those that are no longer ours.
-func (s *Set) renew(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/3)
-	defer cancel()
-	var terms []Term
-	for _, w := range s.workers {
-		if t, ok := w.term(); ok {
-			terms = append(terms, t)
-		}
-	}
-	if len(terms) == 0 {
-		return
-	}
-	lost, err := s.deps.Leases.Renew(ctx, terms)
-	if err != nil {
-		// Nothing is known. Whoever takes a lease that ran out fences our commits.
-		s.deps.Logger.Warn("leases were not renewed", zap.Int("leases", len(terms)), zap.Error(err))
-		return
-	}
-	for _, t := range lost {
-		s.workers[t.Partition].lose(t)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 func (r *replica) Commit(ctx context.Context, b *batcher.Batch) error {
 	err := r.arrive(ctx, "commit")
-	if err == nil && r.deaf {
+	if err == nil && r.sure {
 		<-time.After(r.took)
 	} else if err == nil {
 		select {

@@ -2,17 +2,13 @@ package partition
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-	"go.uber.org/zap"
-
 	"github.com/persistd/persistd/internal/batcher"
-	"github.com/persistd/persistd/internal/wire"
 )
 
 // State is where a partition is in its life on this replica.
@@ -52,6 +48,9 @@ type worker struct {
 	cfg       Config
 	deps      Deps
 	partition int
+	ended     func()        // called when the worker is idle again
+	alone     func() bool   // whether there is no other replica
+	grants    chan grant    // of one place: to acquire
 	pending   atomic.Int64  // events behind the one read last, as far as is known
 	last      atomic.Uint64 // the sequence read last in the current term
 
@@ -62,46 +61,65 @@ type worker struct {
 	current *Term
 	batcher *batcher.Batcher
 	cut     context.CancelCauseFunc // ends the current term
+	quit    context.CancelCauseFunc // ends its intake
+	doing   activity
+	orphan  bool // the current term's partition was another replica's to take
+	held    bool // there was a term
 }
 
-func newWorker(cfg Config, deps Deps, partition int) *worker {
-	return &worker{cfg: cfg, deps: deps, partition: partition, state: Waiting, since: time.Now()}
+// grant is word to acquire the partition.
+type grant struct{ reclaim, orphan bool }
+
+func newWorker(cfg Config, deps Deps, partition int, ended func(), alone func() bool) *worker {
+	return &worker{
+		cfg: cfg, deps: deps, partition: partition, ended: ended, alone: alone, grants: make(chan grant, 1),
+		state: Waiting, since: time.Now(),
+	}
 }
 
-// run goes from term to term until intake ends and the last term is drained, or hard ends.
+// run goes from term to term, each of which it is told to begin, until intake ends and the last term is drained, or hard ends.
 func (w *worker) run(intake, hard context.Context) {
-	// The first lease found under this instance's name is a dead predecessor's; a later one is another process with our name.
-	reclaim := true
-	acquire, again := w.pauses(), w.pauses()
-	for intake.Err() == nil {
-		term, err := w.acquire(intake, reclaim)
+	defer w.enter(Stopped, nil)
+	acquire, again := w.cfg.pauses(), w.cfg.pauses()
+	for {
+		var g grant
+		select {
+		case g = <-w.grants:
+		case <-intake.Done():
+			return
+		}
+		term, err := w.acquire(intake, g.reclaim)
 		if err != nil {
 			w.enter(Waiting, err)
-			pause(intake, acquire.NextBackOff())
+			w.rest(intake, acquire.NextBackOff())
 			continue
 		}
-		reclaim = false
 		acquire.Reset()
 		began := time.Now()
-		w.deps.Logger.Info("partition acquired", zap.Int("partition", w.partition), zap.Uint64("epoch", term.Epoch), zap.Uint64("position", term.Position))
-		err = w.apply(intake, hard, term)
-		w.release(hard, term)
-		if err != nil {
-			w.enter(Waiting, err)
-			w.deps.Logger.Warn("partition given up", zap.Int("partition", w.partition), zap.Uint64("epoch", term.Epoch), zap.Error(err))
-			if time.Since(began) >= w.cfg.Lease { // it worked for a while; what ends each term at once is tried ever more rarely
-				again.Reset()
-			}
-			pause(intake, again.NextBackOff())
+		unread, err := w.hold(intake, hard, term, g.orphan)
+		if err == nil { // handed over, or at the end
+			w.rest(intake, 0)
+			continue
 		}
+		if time.Since(began) >= w.cfg.Lease { // it worked for a while; what ends each term at once is tried ever more rarely
+			again.Reset()
+		}
+		next := again.NextBackOff()
+		if unread && !w.alone() {
+			next = max(next, w.cfg.Lease) // long enough for another replica, which may be able to read it, to take it
+		}
+		w.rest(intake, next)
 	}
-	w.enter(Stopped, nil)
 }
 
-// pauses is a sequence of pauses that grow, without an end.
-func (w *worker) pauses() backoff.BackOff {
-	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(w.cfg.Lease/100), backoff.WithMaxInterval(w.cfg.Lease/5),
-		backoff.WithRandomizationFactor(w.cfg.Jitter), backoff.WithMaxElapsedTime(0))
+// rest keeps the worker from being told to acquire for d.
+func (w *worker) rest(ctx context.Context, d time.Duration) {
+	w.do(resting)
+	if d > 0 {
+		pause(ctx, d)
+	}
+	w.do(idle)
+	w.ended()
 }
 
 func (w *worker) acquire(ctx context.Context, reclaim bool) (Term, error) {
@@ -114,52 +132,60 @@ func (w *worker) acquire(ctx context.Context, reclaim bool) (Term, error) {
 	return term, nil
 }
 
-// apply reads and commits for one term. It returns nil when intake ended and everything read is committed, else why the term is over.
-func (w *worker) apply(intake, hard context.Context, term Term) error {
-	b := w.deps.Batcher(batcher.Start{Partition: w.partition, Epoch: term.Epoch, Position: term.Position})
-	life, cut := context.WithCancelCause(hard)
-	defer cut(nil)
-	w.begin(term, b, cut)
-
-	// Reading ends with intake, or with the term.
-	reading, stopReading := context.WithCancelCause(intake)
-	defer stopReading(nil)
-	defer context.AfterFunc(life, func() { stopReading(context.Cause(life)) })()
-
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		err := w.deps.Log.Read(reading, w.partition, term.Place(), func(ctx context.Context, ev wire.Event) error {
-			if err := b.Add(ctx, ev); err != nil {
-				return err //nolint:wrapcheck // the batcher's own words.
-			}
-			w.last.Store(ev.Message.Sequence)
-			return nil
-		}, w.pending.Store)
-		if !errors.Is(context.Cause(reading), errStopping) { // not our doing: what was read so far is read again by the next term
-			cut(fmt.Errorf("read partition %d: %w", w.partition, err))
-		}
-		b.Close()
-	})
-	err := b.Run(life)
-	if err == nil { // drained: because intake ended, or because the term was cut while the queue happened to be empty
-		err = context.Cause(life)
+// take tells the worker to acquire its partition, if it has nothing else to do.
+func (w *worker) take(reclaim, orphan bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.doing != idle {
+		return false
 	}
-	cut(err)
-	reader.Wait()
-	return err
+	w.doing = acquiring
+	w.grants <- grant{reclaim, orphan} // an idle worker's is empty
+	return true
 }
 
-// releaseWait bounds a release: a shutdown waits for it after all else was cut, however long a lease is.
-const releaseWait = 3 * time.Second
+// give ends the intake of the current term, if there is one: what was read is committed, and the partition released.
+func (w *worker) give() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.doing == applying {
+		w.doing = giving
+		w.quit(errGiving)
+	}
+}
 
-// release ends a term in the database, so that nobody has to wait for the lease to run out.
-func (w *worker) release(hard context.Context, term Term) {
-	w.end()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), min(w.cfg.Lease/3, releaseWait))
-	defer cancel()
-	if err := w.deps.Leases.Release(ctx, term); err != nil {
-		w.deps.Logger.Warn("lease was not released", zap.Int("partition", w.partition), zap.Error(err),
-			zap.String("hint", "the next owner waits until it runs out"))
+// burden is how little it would suit to hand the partition over; ok is false when there is nothing to hand over.
+func (w *worker) burden() (events int, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.doing != applying {
+		return 0, false
+	}
+	if w.orphan {
+		return math.MaxInt, true
+	}
+	return w.batcher.Queued(), true
+}
+
+// about is what the worker does, and whether it had a term yet.
+func (w *worker) about() (doing activity, held bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.doing, w.held
+}
+
+func (w *worker) do(a activity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doing = a
+}
+
+// excuse is told why the partition is not acquired.
+func (w *worker) excuse(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.doing == idle && w.state == Waiting {
+		w.err = err
 	}
 }
 
@@ -198,21 +224,6 @@ func (w *worker) term() (Term, bool) {
 		return Term{}, false
 	}
 	return *w.current, true
-}
-
-func (w *worker) begin(t Term, b *batcher.Batcher, cut context.CancelCauseFunc) {
-	w.pending.Store(0)
-	w.last.Store(t.Position)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current, w.batcher, w.cut = &t, b, cut
-	w.state, w.since, w.err = Applying, time.Now(), nil
-}
-
-func (w *worker) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current, w.batcher, w.cut = nil, nil, nil
 }
 
 func (w *worker) enter(s State, err error) {

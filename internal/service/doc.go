@@ -10,6 +10,7 @@
 //	       ….committed, .watch                                one replica, held until there is something to say
 //	persistd.status                                           every replica answers
 //	persistd.position.<partition>                             heard by all                  → [position.Tracker]
+//	persistd.leases                                           heard by all                  → partition's Set, through Config.Leases
 //
 // A verb is a request and a reply of wire's, and a method of [readpath.Reader]. A page that is larger than a message, compressed and all,
 // is cut in half, and says where the next one begins.

@@ -27,6 +27,8 @@ type Config struct {
 	// Stream and Created tell which log the announcements that count are about.
 	Stream  string
 	Created time.Time
+	// Leases is called when a replica, this one included, tells that leases changed hands. It must not block; nil ignores it.
+	Leases func()
 	// Reads bounds the reads answered at one time, and beside them those that wait until MySQL has what they read; further ones wait
 	// their turn. Default 64.
 	Reads int64
@@ -56,7 +58,7 @@ type Service struct {
 	mu       sync.Mutex    // guards what follows; nothing blocks while it is held
 	starting chan struct{} // nil before Start, closed at its end
 	svc      micro.Service
-	sub      *nats.Subscription
+	subs     []*nats.Subscription
 	release  context.CancelCauseFunc // ends the waits for commits
 	cancel   context.CancelFunc      // ends everything
 	stopped  bool                    // no request is taken any more: wg only counts down
@@ -138,13 +140,17 @@ func (s *Service) start(ctx context.Context) error {
 
 // listen subscribes: reads live until life ends, waits for commits until held does.
 func (s *Service) listen(life, held context.Context, svc micro.Service) error {
-	sub, err := s.nc.Subscribe(s.cfg.Subjects.Positions(), s.heard)
-	if err != nil {
-		return fmt.Errorf("subscribe to positions: %w", err)
+	for subject, heard := range map[string]nats.MsgHandler{
+		s.cfg.Subjects.Positions(): s.heard, s.cfg.Subjects.Leases(): s.heardOfLeases,
+	} {
+		sub, err := s.nc.Subscribe(subject, heard)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+		s.mu.Lock()
+		s.subs = append(s.subs, sub)
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	s.sub = sub
-	s.mu.Unlock()
 	return errors.Join(
 		s.verbs(life, held, svc),
 		svc.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { s.spawn(life, s.statuses, r, s.answerStatus) }),
@@ -167,8 +173,8 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 	<-starting // bounded: Start waits for one flush
 	s.mu.Lock()
-	svc, sub, release, cancel := s.svc, s.sub, s.release, s.cancel
-	s.svc, s.sub = nil, nil
+	svc, subs, release, cancel := s.svc, s.subs, s.release, s.cancel
+	s.svc, s.subs = nil, nil
 	s.mu.Unlock()
 	if cancel == nil { // it did not start
 		return nil
@@ -179,8 +185,8 @@ func (s *Service) Stop(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if sub != nil {
-		err = ignoreClosed(sub.Unsubscribe())
+	for _, sub := range subs {
+		err = errors.Join(err, ignoreClosed(sub.Unsubscribe()))
 	}
 	err = errors.Join(err, svc.Stop())
 	release(errStopping)
@@ -245,4 +251,27 @@ func (s *Service) heard(m *nats.Msg) {
 		c.Rejected[seq] = wire.Poison{Code: r.Code, Reason: r.Reason, ErrorNumber: r.ErrorNumber}
 	}
 	s.tracker.Advance(c)
+}
+
+// AnnounceLeases tells the other replicas to look at who owns what. It does not block and cannot fail: it is a hint.
+func (s *Service) AnnounceLeases() {
+	body, err := json.Marshal(wire.LeasesChanged{Stream: s.cfg.Stream, Created: s.cfg.Created})
+	if err == nil {
+		err = s.nc.Publish(s.cfg.Subjects.Leases(), body)
+	}
+	if err != nil {
+		s.metrics.unannounced.Inc()
+	}
+}
+
+// heardOfLeases takes a hint, its own ones included: another process may have the same name.
+func (s *Service) heardOfLeases(m *nats.Msg) {
+	var a wire.LeasesChanged
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		s.log.Warn("announcement is not understood", zap.String("subject", m.Subject), zap.Error(err))
+		return
+	}
+	if s.cfg.Leases != nil && a.Stream == s.cfg.Stream && a.Created.Equal(s.cfg.Created) {
+		s.cfg.Leases()
+	}
 }

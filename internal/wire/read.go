@@ -171,6 +171,13 @@ type Announcement struct {
 	Rejected map[uint64]Rejection `json:"rejected,omitempty"`
 }
 
+// LeasesChanged is what a replica says when it came, went, took a partition or released one. It is a hint: who owns what is in MySQL.
+type LeasesChanged struct {
+	// Stream and Created tell which log.
+	Stream  string    `json:"stream"`
+	Created time.Time `json:"created"`
+}
+
 // Status is what a replica says of itself.
 type Status struct {
 	Instance    string            `json:"instance"`
@@ -185,6 +192,16 @@ type Status struct {
 	MaxBytes    uint64            `json:"log_max_bytes"`
 	DeadLetters uint64            `json:"dead_letters"`
 	Partitions  []PartitionStatus `json:"partitions"`
+	// Replicas are those that share in the partitions, as this one last saw them; none before it did.
+	Replicas []ReplicaShare `json:"replicas,omitempty"`
+}
+
+// ReplicaShare is a replica's part of the partitions.
+type ReplicaShare struct {
+	Instance string `json:"instance"`
+	// Share is how many partitions it is to have, Has how many it has.
+	Share int `json:"share"`
+	Has   int `json:"has"`
 }
 
 // PartitionStatus is one partition as its row in MySQL and, on its owner, the replica's memory have it.

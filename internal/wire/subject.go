@@ -91,6 +91,9 @@ func (s Subjects) Event(runID string) string { return s.Prefix + ".events." + To
 // Events matches all relayed outbox events.
 func (s Subjects) Events() string { return s.Prefix + ".events.*" }
 
+// Leases is where replicas tell, on plain NATS, that leases changed hands or that one of them came or went.
+func (s Subjects) Leases() string { return s.Prefix + ".leases" }
+
 // Status is where every replica answers what it is doing.
 func (s Subjects) Status() string { return s.Prefix + ".status" }
 
