@@ -290,7 +290,9 @@ func TestReadWaitsForAStreamThatIsGoneForAMoment(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(within(t))
 	done := make(chan error, 1)
-	go func() { done <- r.Read(ctx, 0, wire.Place{}, func(context.Context, wire.Event) error { return nil }, nil) }()
+	go func() {
+		done <- r.Read(ctx, 0, wire.Place{}, func(context.Context, wire.Event) error { return nil }, nil)
+	}()
 	require.Eventually(t, func() bool { return testutil.ToFloat64(r.metrics.resets.WithLabelValues("0")) > 2 }, 10*time.Second, 10*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
