@@ -106,6 +106,10 @@ func (s *Store) fence(ctx context.Context, conn *sql.Conn, r *registration, b *b
 	q := make([]byte, 0, 512)
 	q = append(q, "UPDATE persistd_partitions SET position="...)
 	q = appendUint(q, b.Last())
+	q = append(q, ", position_of="...)
+	q = appendUint(q, b.Last())
+	q = append(q, ", position_logged="...)
+	q = appendPlaceTime(q, b.Events[len(b.Events)-1].Message.Logged)
 	q = append(q, ", updated_at=UTC_TIMESTAMP(6), lease_until=UTC_TIMESTAMP(6)+INTERVAL "...)
 	q = appendUint(q, uint64(s.config.Lease.Microseconds())) //nolint:gosec // validated: positive.
 	q = append(q, " MICROSECOND WHERE "...)

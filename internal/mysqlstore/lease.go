@@ -42,6 +42,7 @@ func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bo
 		owner      string
 		mayTake    bool
 		generation uint32
+		logged     sql.NullTime
 	)
 	err = s.leases.QueryRowContext(ctx, "SELECT owner, "+free+" FROM persistd_partitions"+where, reclaim, s.config.Owner).Scan(&owner, &mayTake)
 	if err != nil {
@@ -55,8 +56,8 @@ func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bo
 		return term, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing once committed
-	err = tx.QueryRowContext(ctx, "SELECT epoch, position, generation FROM persistd_partitions"+where+" AND "+free+" FOR UPDATE SKIP LOCKED",
-		reclaim, s.config.Owner).Scan(&term.Epoch, &term.Position, &generation)
+	err = tx.QueryRowContext(ctx, "SELECT epoch, position, generation, "+positionLogged+" FROM persistd_partitions"+where+" AND "+free+" FOR UPDATE SKIP LOCKED",
+		reclaim, s.config.Owner).Scan(&term.Epoch, &term.Position, &generation, &logged)
 	if errors.Is(err, sql.ErrNoRows) {
 		return partition.Term{}, fmt.Errorf("%w: another was faster, or %q has a transaction open", partition.ErrHeld, owner)
 	}
@@ -69,6 +70,7 @@ func (s *Store) acquire(ctx context.Context, r *registration, no int, reclaim bo
 	if err != nil {
 		return partition.Term{}, fmt.Errorf("take lease: %w", err)
 	}
+	term.Logged = logged.Time
 	if err := tx.Commit(); err != nil {
 		return partition.Term{}, fmt.Errorf("commit: %w", err)
 	}
@@ -195,8 +197,16 @@ func (s *Store) Release(ctx context.Context, term partition.Term) error {
 
 // Place implements [partition.Leases].
 func (s *Store) Place(ctx context.Context, no int) (place wire.Place, err error) {
-	place.Sequence, err = s.Position(ctx, no)
-	return place, err
+	what := "read position of partition " + strconv.Itoa(no)
+	r := s.registered.Load()
+	if r == nil {
+		return place, s.fail(what, errNotRegistered)
+	}
+	var logged sql.NullTime
+	err = s.leases.QueryRowContext(ctx, "SELECT position, "+positionLogged+" FROM persistd_partitions WHERE "+string(r.appendKey(nil, no))).
+		Scan(&place.Sequence, &logged)
+	place.Logged = logged.Time
+	return place, s.fail(what, err)
 }
 
 // Position reads the partition's position.

@@ -50,6 +50,14 @@ func appendLogged(dst []byte, t time.Time) []byte {
 	return appendTime(dst, t)
 }
 
+// appendPlaceTime appends when an event was logged, cut to the microsecond; NULL when it is not known.
+func appendPlaceTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "NULL"...)
+	}
+	return appendDateTime(dst, t)
+}
+
 // appendDateTime appends t as a literal of SQL for a DATETIME, which has the years 1 to 9999, in UTC and cut to the microsecond.
 func appendDateTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, "'2006-01-02 15:04:05.000000'")

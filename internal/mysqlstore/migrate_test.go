@@ -188,4 +188,12 @@ func TestTheRightsOfTheDocumentationAreEnough(t *testing.T) {
 	_, err = s.Limits(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, s.Release(t.Context(), term))
+
+	_, err = s.Identity(t.Context())
+	require.NoError(t, err)
+	_, err = s.RecordGap(t.Context(), &Gap{Stream: testLog.Stream, Created: created})
+	require.NoError(t, err)
+	require.NoError(t, s.AcceptGaps(t.Context(), "somebody", []uint64{1}))
+	_, err = s.AcceptLostEnd(t.Context(), testLog, LostEnd{})
+	require.NoError(t, err)
 }

@@ -21,6 +21,12 @@ type Log struct {
 	Partitions int
 }
 
+// normal is l with Created as precise as DATETIME(6).
+func (l Log) normal() Log {
+	l.Created = l.Created.UTC().Truncate(time.Microsecond)
+	return l
+}
+
 // registration is a registered log. It is never modified.
 type registration struct {
 	log        Log
@@ -29,6 +35,12 @@ type registration struct {
 
 // errNotRegistered is what every call before [Store.Register] gets.
 var errNotRegistered = errors.New("no log is registered yet")
+
+// positionLogged is the time of the event at a partition's position; NULL when it is not known.
+const positionLogged = "IF(position_of=position, position_logged, NULL)"
+
+// lastRegistration finds the present one of a log that was registered more than once.
+const lastRegistration = " ORDER BY registration DESC LIMIT 1"
 
 // appendKey appends the condition that finds the row of a partition.
 func (r *registration) appendKey(q []byte, partition int) []byte {
@@ -55,8 +67,7 @@ func (s *Store) Register(ctx context.Context, log Log) error {
 	if log.Stream == "" || log.Partitions < 1 || log.Created.IsZero() {
 		return s.fail("register log", fmt.Errorf("stream %q created %s with %d partitions is none", log.Stream, log.Created, log.Partitions))
 	}
-	log.Created = log.Created.UTC().Truncate(time.Microsecond) // as precise as DATETIME(6)
-	r := &registration{log: log}
+	r := &registration{log: log.normal()}
 	if err := s.register(ctx, r); err != nil {
 		return s.fail(fmt.Sprintf("register stream %q", log.Stream), err)
 	}
@@ -95,18 +106,19 @@ func (s *Store) register(ctx context.Context, r *registration) (err error) {
 		q = appendUint(q, uint64(r.generation))
 		q = append(q, ",0,'',0,UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))"...)
 	}
-	// Rows that are there, or that another replica makes at the same time, keep all but the generation, which is the same for it.
-	q = append(q, " ON DUPLICATE KEY UPDATE generation=VALUES(generation)"...)
+	// Rows that are there, or that another replica makes at the same time, keep all but the generation, which is the same for it; or a later
+	// one, when somebody registers the log again in this moment (see [Store.AcceptLostEnd]).
+	q = append(q, " ON DUPLICATE KEY UPDATE generation=GREATEST(generation, VALUES(generation))"...)
 	if _, err := s.leases.ExecContext(ctx, string(q)); err != nil {
 		return fmt.Errorf("insert %d partitions: %w", r.log.Partitions, err)
 	}
 	return nil
 }
 
-// generation is the number under which r's stream was registered, first by the way if need be. AUTO_INCREMENT gives each number to
+// generation is the number under which r's stream was registered last, first by the way if need be. AUTO_INCREMENT gives each number to
 // one stream only, however many replicas ask; a number that is skipped does no harm.
 func (s *Store) generation(ctx context.Context, r *registration) (g uint32, err error) {
-	find := "SELECT generation FROM persistd_streams WHERE " + string(r.appendStream(nil))
+	find := "SELECT generation FROM persistd_streams WHERE " + string(r.appendStream(nil)) + lastRegistration
 	err = s.leases.QueryRowContext(ctx, find).Scan(&g)
 	if err == nil || !errors.Is(err, sql.ErrNoRows) {
 		return g, wrap("find generation", err)
@@ -124,6 +136,8 @@ type PartitionRow struct {
 	Partition  int
 	Generation uint32
 	Position   uint64
+	// Logged is when the event at Position was logged; zero when that is not known.
+	Logged time.Time
 	// Owner is empty while nobody owns the partition.
 	Owner string
 	Epoch uint64
@@ -144,7 +158,7 @@ func (s *Store) Positions(ctx context.Context) ([]PartitionRow, error) {
 }
 
 func (s *Store) positions(ctx context.Context, r *registration) (_ []PartitionRow, err error) {
-	q := "SELECT partition_no, generation, position, owner, epoch," +
+	q := "SELECT partition_no, generation, position, " + positionLogged + ", owner, epoch," +
 		" TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), lease_until), updated_at" +
 		" FROM persistd_partitions WHERE " + string(r.appendStream(nil)) + " ORDER BY partition_no"
 	rows, err := s.leases.QueryContext(ctx, q)
@@ -155,12 +169,14 @@ func (s *Store) positions(ctx context.Context, r *registration) (_ []PartitionRo
 	var all []PartitionRow
 	for rows.Next() {
 		var (
-			p     PartitionRow
-			micro int64
+			p      PartitionRow
+			micro  int64
+			logged sql.NullTime
 		)
-		if err := rows.Scan(&p.Partition, &p.Generation, &p.Position, &p.Owner, &p.Epoch, &micro, &p.UpdatedAt); err != nil {
+		if err := rows.Scan(&p.Partition, &p.Generation, &p.Position, &logged, &p.Owner, &p.Epoch, &micro, &p.UpdatedAt); err != nil {
 			return nil, fmt.Errorf("scan partition: %w", err)
 		}
+		p.Logged = logged.Time
 		if p.Owner != "" {
 			p.LeaseFor = time.Duration(micro) * time.Microsecond
 		}

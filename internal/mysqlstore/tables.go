@@ -64,6 +64,25 @@ var (
 	utcOrNone    = kind{"DATETIME(6) NULL", form{typ: "datetime(6)", null: true}}
 )
 
+// partitionsTable is what later versions added to it. Who does not know of the time leaves it as it is, and moves the position: the time is
+// of the position only while position_of says so.
+var partitionsTable = table{
+	name: "persistd_partitions",
+	columns: []column{
+		{name: "position_logged", kind: utcOrNone},
+		{name: "position_of", kind: sequenceKind},
+	},
+	keys: []key{{primary, "stream,stream_created,partition_no", true}},
+}
+
+// streamsTable lets a log be registered again under its own name and time: one that lost its end is another from there on.
+var streamsTable = table{
+	name:      "persistd_streams",
+	columns:   []column{{name: "registration", kind: countKind}},
+	keys:      []key{{primary, "generation", true}, {"unique_stream", "stream,stream_created,registration", true}},
+	redundant: []key{{"unique_stream", "stream,stream_created", true}},
+}
+
 var stepsTable = table{
 	name: "workflow_steps",
 	columns: []column{

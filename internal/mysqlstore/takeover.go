@@ -19,6 +19,7 @@ func takeovers() []*goose.Migration {
 	return []*goose.Migration{
 		takeover(5, stepsTable), takeover(6, checkpointsTable),
 		takeover(11, stepsTable), takeover(12, checkpointsV2Table), takeover(13, keysTable), takeover(14, outboxTable),
+		recoveryMigration(16),
 	}
 }
 

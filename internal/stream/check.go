@@ -150,6 +150,22 @@ func (c *checker) deadLetters() {
 	}
 }
 
+// marks checks that the newest mark of each subject stays.
+func (c *checker) marks() {
+	f, wanted := c.found, c.cfg.Subjects.Marks()
+	const why = "a mark says what was removed from the log, and whose it is"
+	c.want(f.Mirror == nil, "mirror", "set", "unset", why, c.edit("--no-mirror"))
+	c.want(f.Retention == jetstream.LimitsPolicy, "retention", f.Retention, jetstream.LimitsPolicy, why, c.remake())
+	c.want(f.Storage == jetstream.FileStorage, "storage", f.Storage, jetstream.FileStorage, why, c.remake())
+	c.want(f.MaxAge == 0, "max_age", f.MaxAge, "0", why, c.edit("--max-age 0"))
+	c.want(f.MaxMsgs <= 0, "max_msgs", f.MaxMsgs, -1, why, c.edit("--max-msgs=-1"))
+	c.want(!f.Sealed, "sealed", true, false, "a sealed stream takes no marks", c.remake())
+	c.want(f.SubjectTransform == nil, "subject_transform", "set", "unset", "a mark is found by its subject", c.edit("--no-transform"))
+	for _, s := range f.Subjects {
+		c.want(s == wanted, "subjects", strconv.Quote(s), wanted, "the stream holds marks only", c.edit("--subjects "+shellQuote(wanted)))
+	}
+}
+
 // partitioned checks the transform against the partition count that the stream was made with, and returns that.
 func (c *checker) partitioned() int {
 	f, text := c.found, c.found.Metadata[metaPartitions]

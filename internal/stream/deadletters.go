@@ -65,10 +65,16 @@ func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.
 	if _, err := e.raise(ctx, info, subjects, e.cfg.DeadLetterBytes); err != nil {
 		return nil, err
 	}
+	return e.openLetters(created), nil
+}
+
+// openLetters are the dead letters of the log made at created, whose stream is there or not.
+func (e *ensurer) openLetters(created time.Time) *DeadLetters {
+	name := e.cfg.Name + "_DLQ"
 	return &DeadLetters{
 		js: e.js, name: name, created: created, subjects: e.cfg.Subjects, timeout: e.cfg.RequestTimeout,
 		get: newGetter(e.js, name, e.cfg.RequestTimeout), log: e.log.With(zap.String("name", name)),
-	}, nil
+	}
 }
 
 // Name is the stream's name.

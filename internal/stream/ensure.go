@@ -53,12 +53,41 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config, log *zap.Lo
 	if err != nil {
 		return nil, err
 	}
-	return newStream(js, cfg, partitions, created, dead, e.log), nil
+	marks, err := e.marks(ctx, created)
+	if err != nil {
+		return nil, err
+	}
+	return newStream(js, cfg, partitions, created, dead, marks, e.log), nil
+}
+
+// Find returns the log of cfg as Ensure does, but makes and changes nothing: a log that is not there is an error that wraps
+// [jetstream.ErrStreamNotFound]. Its dead letters and its marks may not be there.
+func Find(ctx context.Context, js jetstream.JetStream, cfg Config, log *zap.Logger) (*Stream, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &ensurer{js: js, cfg: cfg, log: log.With(zap.String("stream", cfg.Name))}
+	ctx, cancel := boundRequests(ctx, cfg)
+	defer cancel()
+	info, err := e.find(ctx, cfg.Name)
+	if err == nil && info == nil {
+		err = fmt.Errorf("find stream %s: %w", cfg.Name, jetstream.ErrStreamNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := check(cfg, info.Config, js.Conn().MaxPayload())
+	if err != nil {
+		return nil, err
+	}
+	at := created(info)
+	return newStream(js, cfg, partitions, at, e.openLetters(at), e.openMarks(at), e.log), nil
 }
 
 // boundRequests bounds what Ensure asks for: a handful of requests, of which one may make a replicated stream.
 func boundRequests(ctx context.Context, cfg Config) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, 12*cfg.RequestTimeout, errors.New("the server took too long to answer"))
+	return context.WithTimeoutCause(ctx, 16*cfg.RequestTimeout, errors.New("the server took too long to answer"))
 }
 
 type ensurer struct {

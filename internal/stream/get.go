@@ -47,6 +47,11 @@ type getResponse struct {
 	} `json:"message"`
 }
 
+// at is the message at a sequence, of whatever subject.
+func (g getter) at(ctx context.Context, seq uint64) (wire.Message, error) {
+	return g.do(ctx, getRequest{Seq: seq})
+}
+
 // last is the newest message of subject.
 func (g getter) last(ctx context.Context, subject string) (wire.Message, error) {
 	return g.do(ctx, getRequest{LastFor: subject})

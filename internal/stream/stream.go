@@ -28,14 +28,15 @@ type Stream struct {
 	partitions int
 	created    time.Time
 	dead       *DeadLetters
+	marks      *Marks
 	log        *zap.Logger
 	get        getter
 	// page reads a page of a subject by direct get; a field so that a test can be a replica that is behind.
 	page func(ctx context.Context, subject string, from uint64) (directPage, error)
 }
 
-func newStream(js jetstream.JetStream, cfg Config, partitions int, created time.Time, dead *DeadLetters, log *zap.Logger) *Stream {
-	s := &Stream{js: js, cfg: cfg, partitions: partitions, created: created, dead: dead, log: log}
+func newStream(js jetstream.JetStream, cfg Config, partitions int, created time.Time, dead *DeadLetters, marks *Marks, log *zap.Logger) *Stream {
+	s := &Stream{js: js, cfg: cfg, partitions: partitions, created: created, dead: dead, marks: marks, log: log}
 	s.get = newGetter(js, cfg.Name, cfg.RequestTimeout)
 	d := director{nc: js.Conn(), subject: apiPrefix(js) + "DIRECT.GET." + cfg.Name, timeout: cfg.RequestTimeout}
 	s.page = d.page
@@ -58,6 +59,9 @@ func (s *Stream) Created() time.Time { return s.created }
 // DeadLetters are the log's dead letters.
 func (s *Stream) DeadLetters() *DeadLetters { return s.dead }
 
+// Marks are what the log knows of itself beyond its events.
+func (s *Stream) Marks() *Marks { return s.marks }
+
 // Info is the stream as it is now.
 type Info struct {
 	Created    time.Time
@@ -66,7 +70,9 @@ type Info struct {
 	Events, Bytes, MaxBytes uint64
 	// First and Last are the sequences of its oldest and its newest event; Last is 0 only when there never was one.
 	First, Last uint64
-	Replicas    int
+	// LastLogged is when the newest one was logged; the zero time when there never was one, or the server has forgotten.
+	LastLogged time.Time
+	Replicas   int
 }
 
 // Info asks the stream's leader for its state. It returns an error that wraps [ErrOther] when the stream is another one, or none.
@@ -86,7 +92,7 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 	return Info{
 		Created: s.created, Partitions: s.partitions, Replicas: si.Config.Replicas,
 		Events: si.State.Msgs, Bytes: si.State.Bytes, MaxBytes: uint64(max(0, si.Config.MaxBytes)),
-		First: si.State.FirstSeq, Last: si.State.LastSeq,
+		First: si.State.FirstSeq, Last: si.State.LastSeq, LastLogged: si.State.LastTime.UTC(),
 	}, nil
 }
 

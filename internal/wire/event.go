@@ -23,9 +23,9 @@ type Message struct {
 // Place is the place of an event in the log: its sequence, and when it was logged. A log that lost its end gives sequences out again, but not
 // times: the two together say whether an event is the one that was meant.
 type Place struct {
-	Sequence uint64
+	Sequence uint64 `json:"sequence"`
 	// Logged is as precise as it was kept: the databases keep microseconds, so compare with [Place.Same]. Zero: not known.
-	Logged time.Time
+	Logged time.Time `json:"logged,omitzero"`
 }
 
 // Same reports whether an event that was logged at t may be the one of p: it was logged in the same microsecond, or nothing is known.

@@ -62,6 +62,17 @@ func (s Subjects) DeadLetter(partition int, seq uint64) string {
 // DeadLetters matches all dead letters.
 func (s Subjects) DeadLetters() string { return s.Prefix + ".dlq.*.*" }
 
+// MarkPartition is where the log keeps what it knows of a partition beyond its events.
+func (s Subjects) MarkPartition(partition int) string {
+	return s.Prefix + ".mark.partition." + strconv.Itoa(partition)
+}
+
+// MarkDatabase is where the log keeps which database it belongs to.
+func (s Subjects) MarkDatabase() string { return s.Prefix + ".mark.database" }
+
+// Marks matches all marks.
+func (s Subjects) Marks() string { return s.Prefix + ".mark.>" }
+
 // Position is where the owner of a partition announces its position, on plain NATS.
 func (s Subjects) Position(partition int) string {
 	return s.Prefix + ".position." + strconv.Itoa(partition)

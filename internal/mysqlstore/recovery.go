@@ -1,0 +1,147 @@
+package mysqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// recoveryTables are made by the migration that follows. A dump has them, so that a restored database is still the one that it was.
+var recoveryTables = []string{
+	`CREATE TABLE IF NOT EXISTS persistd_database (
+    one TINYINT UNSIGNED NOT NULL DEFAULT 1 PRIMARY KEY COMMENT 'there is one row',
+    id VARCHAR(64) NOT NULL COMMENT 'by which a log knows this database from others',
+    made_at DATETIME(6) NOT NULL COMMENT 'UTC'
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin`,
+	// One row: whoever comes second finds it.
+	`INSERT INTO persistd_database (one, id, made_at) VALUES (1, UUID(), UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE one=one`,
+	`CREATE TABLE IF NOT EXISTS persistd_gaps (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    stream VARCHAR(255) NOT NULL,
+    stream_created DATETIME(6) NOT NULL,
+    partition_no INT NOT NULL COMMENT '-1: it is not known which',
+    after_seq BIGINT UNSIGNED NOT NULL COMMENT 'the last event that is in this database',
+    after_logged DATETIME(6) NULL COMMENT 'UTC; NULL: not known',
+    through_seq BIGINT UNSIGNED NOT NULL COMMENT 'the last event that is missing',
+    through_logged DATETIME(6) NULL COMMENT 'UTC; NULL: not known',
+    why VARCHAR(255) NOT NULL,
+    found_at DATETIME(6) NOT NULL COMMENT 'UTC',
+    found_by VARCHAR(255) NOT NULL,
+    accepted_at DATETIME(6) NULL COMMENT 'UTC; NULL: nobody has',
+    accepted_by VARCHAR(255) NOT NULL DEFAULT '',
+    UNIQUE KEY unique_gap (stream, stream_created, partition_no, after_seq, through_seq)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin`,
+}
+
+// recoveryMigration brings what a restored database and a log that is not what it was are recognised by. It can be repeated.
+func recoveryMigration(version int64) *goose.Migration {
+	up := func(ctx context.Context, db *sql.DB) error {
+		for _, t := range []table{partitionsTable, streamsTable} {
+			if err := t.takeOver(ctx, db); err != nil {
+				return err
+			}
+		}
+		return wrap("make tables of recovery", execAll(ctx, db, recoveryTables))
+	}
+	return goose.NewGoMigration(version, &goose.GoFunc{RunDB: up, Mode: goose.TransactionDisabled}, &goose.GoFunc{Mode: goose.TransactionDisabled})
+}
+
+// Identity is the id that this database was given when its schema was made. A dump keeps it: a restored database is the same one.
+func (s *Store) Identity(ctx context.Context) (id string, err error) {
+	err = s.leases.QueryRowContext(ctx, "SELECT id FROM persistd_database").Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = &verdict{
+			class: batcher.Operator, err: errors.New("persistd_database has no row"),
+			hint: "give it one: INSERT INTO persistd_database (id, made_at) VALUES (UUID(), UTC_TIMESTAMP(6))",
+		}
+	}
+	return id, s.fail("read the database's identity", err)
+}
+
+// Gap is a part of a log that this database lacks and no log holds any more.
+type Gap struct {
+	ID uint64 `json:"id"`
+	// Stream and Created are the log.
+	Stream  string    `json:"stream"`
+	Created time.Time `json:"stream_created"`
+	// Partition is -1 when it is not known which.
+	Partition int `json:"partition"`
+	// After is the last event that is in the database, Through the last one that is missing.
+	After   wire.Place `json:"after"`
+	Through wire.Place `json:"through"`
+	// Why says how it came about.
+	Why     string    `json:"why"`
+	FoundAt time.Time `json:"found_at"`
+	// AcceptedAt is zero while nobody has accepted it.
+	AcceptedAt time.Time `json:"accepted_at,omitzero"`
+	AcceptedBy string    `json:"accepted_by,omitempty"`
+}
+
+// RecordGap keeps a gap until somebody accepts it. It is idempotent: fresh is false when the gap was known already, accepted or not.
+func (s *Store) RecordGap(ctx context.Context, g *Gap) (fresh bool, err error) {
+	_, err = s.leases.ExecContext(ctx, "INSERT INTO persistd_gaps (stream, stream_created, partition_no, after_seq, after_logged,"+
+		" through_seq, through_logged, why, found_at, found_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6), ?)",
+		g.Stream, g.Created.UTC(), g.Partition, g.After.Sequence, timeOrNull(g.After.Logged), g.Through.Sequence, timeOrNull(g.Through.Logged),
+		g.Why, s.config.Owner)
+	var answer *mysql.MySQLError
+	if errors.As(err, &answer) && answer.Number == duplicateEntry {
+		return false, nil
+	}
+	return err == nil, s.fail("record gap", err)
+}
+
+func timeOrNull(t time.Time) sql.NullTime {
+	return sql.NullTime{Time: t.UTC().Truncate(time.Microsecond), Valid: !t.IsZero()}
+}
+
+// Gaps are the gaps of all logs of that name, oldest first; without the accepted ones when open is set.
+func (s *Store) Gaps(ctx context.Context, stream string, open bool) ([]Gap, error) {
+	all, err := s.gaps(ctx, stream, open)
+	return all, s.fail("read gaps", err)
+}
+
+func (s *Store) gaps(ctx context.Context, stream string, open bool) (_ []Gap, err error) {
+	q := "SELECT id, stream, stream_created, partition_no, after_seq, after_logged, through_seq, through_logged, why, found_at, accepted_at, accepted_by" +
+		" FROM persistd_gaps WHERE stream=?"
+	if open {
+		q += " AND accepted_at IS NULL"
+	}
+	rows, err := s.leases.QueryContext(ctx, q+" ORDER BY id", stream)
+	if err != nil {
+		return nil, fmt.Errorf("select: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var all []Gap
+	for rows.Next() {
+		var (
+			g                        Gap
+			after, through, accepted sql.NullTime
+		)
+		err := rows.Scan(&g.ID, &g.Stream, &g.Created, &g.Partition, &g.After.Sequence, &after, &g.Through.Sequence, &through, &g.Why, &g.FoundAt, &accepted, &g.AcceptedBy)
+		if err != nil {
+			return nil, fmt.Errorf("scan: %w", err)
+		}
+		g.After.Logged, g.Through.Logged, g.AcceptedAt = after.Time, through.Time, accepted.Time
+		all = append(all, g)
+	}
+	return all, wrap("read", rows.Err())
+}
+
+// AcceptGaps says that the gaps with these ids are known and lived with: they stay on record and no longer keep a replica from being ready.
+func (s *Store) AcceptGaps(ctx context.Context, by string, ids []uint64) error {
+	for _, id := range ids {
+		_, err := s.leases.ExecContext(ctx, "UPDATE persistd_gaps SET accepted_at=UTC_TIMESTAMP(6), accepted_by=? WHERE id=? AND accepted_at IS NULL", by, id)
+		if err != nil {
+			return s.fail(fmt.Sprintf("accept gap %d", id), err)
+		}
+	}
+	return nil
+}
