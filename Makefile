@@ -70,6 +70,14 @@ test: deps build ## run every test on a private MariaDB and nats-server, race de
 test-mysql: deps deps-mysql build ## run the same tests on MySQL
 	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...); done
 
+.PHONY: fuzz
+fuzz: deps ## run every fuzz target for a time (FOR=10m each, 5s by default); the corpus runs in make test
+	@scripts/fuzz.sh
+
+.PHONY: mutants
+mutants: deps build ## break the code, a line at a time, and see the invariants' tests notice (SHORT=1, ONLY=I3)
+	@go run ./internal/mutants $(if $(SHORT),-quick) $(if $(ONLY),-only '$(ONLY)')
+
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs what building and testing need and the machine lacks: MariaDB's server
-# program (not the service: nothing is started), the library that makes several of
-# them a Galera cluster, and the C compiler that Go's race detector links with.
-# Idempotent, and silent when nothing is missing.
+# program (not the service: nothing is started), its client and dump programs, the
+# library that makes several of them a Galera cluster, and the C compiler that Go's
+# race detector links with. Idempotent, and silent when nothing is missing.
 set -euo pipefail
 
 packages=()
@@ -10,6 +10,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/usr/libexec # where devstack looks, too
 [[ -n ${PERSISTD_MARIADBD:-} ]] || command -v mariadbd >/dev/null || packages+=(mariadb-server-core)
 galera=$(compgen -G '/usr/lib*/galera*/libgalera_smm.so' || true)
 [[ -n ${PERSISTD_GALERA:-} || -n $galera ]] || packages+=(galera-4)
+command -v mariadb-dump >/dev/null && command -v mariadb >/dev/null || packages+=(mariadb-client)
 command -v "$(go env CC)" >/dev/null || packages+=(gcc libc6-dev)
 ((${#packages[@]})) || exit 0
 

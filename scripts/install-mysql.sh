@@ -1,22 +1,23 @@
 #!/bin/bash
-# Unpacks a real MySQL server into .cache/mysql, for the tests that run on MySQL.
+# Unpacks a real MySQL server into .cache/mysql, and its client and dump programs into
+# .cache/mysql-client, for the tests that run on MySQL.
 #
 # Debian's stable releases carry MariaDB only; MySQL is in unstable. Nothing of
 # unstable may reach this machine's own system, so apt works here on a state of its
 # own: its own package lists, its own idea of what is installed (nothing), its own
-# cache. It downloads mysql-server-core with every library it needs down to libc,
-# dpkg-deb unpacks them into a folder, and bin/mysqld runs the server through the
-# unpacked dynamic loader with the unpacked libraries. No root is needed.
+# cache. It downloads the packages with every library they need down to libc, dpkg-deb
+# unpacks them into a folder, and the programs in bin run through the unpacked dynamic
+# loader with the unpacked libraries. No root is needed.
 #
-# Idempotent: an installation that is there is left alone. Remove .cache/mysql for
-# the newest one.
+# Idempotent: what is there is left alone. Remove both folders for the newest ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-package=mysql-server-core
-home=$PWD/.cache/mysql
+server=$PWD/.cache/mysql
+client=$PWD/.cache/mysql-client
 
-if [[ -e $home/version ]]; then
+complete() { [[ -e $server/version && -e $client/version ]]; }
+if complete; then
   exit 0
 fi
 
@@ -51,15 +52,15 @@ done
 mkdir -p .cache
 exec 9>.cache/mysql.lock
 flock 9
-if [[ -e $home/version ]]; then # another run has just made it
+if complete; then # another run has just made it
   exit 0
 fi
 work=$PWD/.cache/mysql.new
-rm -rf "$home" "$work"
+rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/apt/{lists,cache,etc}/partial "$work/root"
+mkdir -p "$work"/apt/{lists,cache,etc}/partial
 
-echo "install-mysql: unpacking MySQL from Debian unstable into .cache/mysql (70 MB to download)"
+echo "install-mysql: unpacking MySQL from Debian unstable into .cache/mysql and .cache/mysql-client (75 MB to download)"
 
 arch=$(dpkg --print-architecture)
 echo "deb [arch=$arch signed-by=$keyring] $mirror unstable main" >"$work/apt/etc/sources.list"
@@ -110,31 +111,55 @@ apt() {
     fail "apt-get $*: $(tail -n 20 "$work/log")"
 }
 apt update
-apt --yes --no-install-recommends --download-only install "$package"
 
-for deb in "$work"/apt/cache/*.deb; do
-  dpkg-deb -x "$deb" "$work/root"
-done
-version=$(dpkg-deb -f "$work"/apt/cache/"$package"_*.deb Version)
-rm -rf "$work/apt" "$work/log" "$work"/root/usr/share/{doc,man,locale,icons}
+# unpack PACKAGE HOME unpacks a package and all it needs into HOME/root.
+unpack() {
+  rm -rf "$work/home" "$work"/apt/cache/*.deb
+  mkdir -p "$work/home/root" "$work/home/bin"
+  apt --yes --no-install-recommends --download-only install "$1"
+  for deb in "$work"/apt/cache/*.deb; do
+    dpkg-deb -x "$deb" "$work/home/root"
+  done
+  dpkg-deb -f "$work"/apt/cache/"$1"_*.deb Version >"$work/version"
+  rm -rf "$work"/home/root/usr/share/{doc,man,locale,icons}
+}
 
-loader=$(cd "$work/root" && find usr/lib usr/lib64 -name 'ld-linux*.so*' | head -n 1)
-[[ -n $loader ]] || fail "no dynamic loader among the packages"
-libraries=$(cd "$work/root" && dirname "$(find usr/lib -name 'libc.so.6' | head -n 1)")
-mkdir "$work/bin"
-cat >"$work/bin/mysqld" <<END
+# program NAME PATH ARGUMENTS makes bin/NAME, which runs PATH with what it is given and
+# the ARGUMENTS behind, in which $root is HOME/root.
+program() {
+  loader=$(cd "$work/home/root" && find usr/lib usr/lib64 -name 'ld-linux*.so*' | head -n 1)
+  [[ -n $loader ]] || fail "no dynamic loader among the packages"
+  [[ -x $work/home/root/$2 ]] || fail "no $2 among the packages"
+  libraries=$(cd "$work/home/root" && dirname "$(find usr/lib -name 'libc.so.6' | head -n 1)")
+  cat >"$work/home/bin/$1" <<END
 #!/bin/sh
-# Written by scripts/install-mysql.sh: MySQL $version on its own loader and libraries.
+# Written by scripts/install-mysql.sh: MySQL $(cat "$work/version") on its own loader and libraries.
 # --no-defaults must stay the first argument, so ours follow.
 root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")/root
 unset LD_LIBRARY_PATH LD_PRELOAD
-exec "\$root/$loader" --library-path "\$root/$libraries" --argv0 "\$root/usr/sbin/mysqld" "\$root/usr/sbin/mysqld" "\$@" \\
-  --basedir="\$root/usr" --lc-messages-dir="\$root/usr/share/mysql" \\
-  --character-sets-dir="\$root/usr/share/mysql/charsets" --plugin-dir="\$root/usr/lib/mysql/plugin"
+exec "\$root/$loader" --library-path "\$root/$libraries" --argv0 "\$root/$2" "\$root/$2" "\$@" $3
 END
-chmod +x "$work/bin/mysqld"
+  chmod +x "$work/home/bin/$1"
+  answer=$("$work/home/bin/$1" --no-defaults --version 2>&1) || fail "the unpacked $1 does not run: $answer"
+}
 
-answer=$("$work/bin/mysqld" --no-defaults --version 2>&1) || fail "the unpacked mysqld does not run: $answer"
-echo "$version" >"$work/version"
-mv "$work" "$home"
-echo "install-mysql: ${answer#*  }"
+# finish HOME puts what was unpacked where it belongs.
+finish() {
+  cp "$work/version" "$work/home/version"
+  rm -rf "$1"
+  mv "$work/home" "$1"
+  echo "install-mysql: ${answer#*  }"
+}
+
+if [[ ! -e $server/version ]]; then
+  unpack mysql-server-core
+  program mysqld usr/sbin/mysqld '--basedir="$root/usr" --lc-messages-dir="$root/usr/share/mysql" \
+  --character-sets-dir="$root/usr/share/mysql/charsets" --plugin-dir="$root/usr/lib/mysql/plugin"'
+  finish "$server"
+fi
+if [[ ! -e $client/version ]]; then
+  unpack mysql-client
+  program mysql usr/bin/mysql '--character-sets-dir="$root/usr/share/mysql/charsets"'
+  program mysqldump usr/bin/mysqldump '--character-sets-dir="$root/usr/share/mysql/charsets"'
+  finish "$client"
+fi

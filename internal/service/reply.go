@@ -39,19 +39,24 @@ func list[T any](s []T) []T {
 	return s
 }
 
-// answer is how a verb answers: the request is decoded, asked with call, and the reply sent. form is a request for people to copy.
+// answer is how a verb answers: the request is understood, asked with call, and the reply sent. form is a request for people to copy.
 func answer[Q any](s *Service, form string, call func(ctx context.Context, namespace string, q Q) (reply, error)) func(context.Context, micro.Request) error {
 	return func(ctx context.Context, r micro.Request) error {
-		var q Q
-		if err := json.Unmarshal(r.Data(), &q); err != nil {
-			return badRequest("decode request: %w (it reads %s)", err, form)
-		}
-		a, err := call(ctx, s.cfg.Subjects.ReadNamespace(r.Subject()), q)
+		a, err := understand(ctx, s.cfg.Subjects.ReadNamespace(r.Subject()), r.Data(), form, call)
 		if err != nil {
 			return err
 		}
 		return s.reply(r, a)
 	}
+}
+
+// understand decodes a request, and asks what it asks for.
+func understand[Q any](ctx context.Context, namespace string, data []byte, form string, call func(ctx context.Context, namespace string, q Q) (reply, error)) (reply, error) {
+	var q Q
+	if err := json.Unmarshal(data, &q); err != nil {
+		return reply{}, badRequest("decode request: %w (it reads %s)", err, form)
+	}
+	return call(ctx, namespace, q)
 }
 
 func badRequest(format string, args ...any) error {

@@ -1,18 +1,19 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
 )
 
-// FuzzDecode: every message has a meaning, good or poison; what is good is JSON that a database takes, and means the same when it is
-// written again.
+// FuzzDecode: every message has a meaning, good or poison; what is good is JSON that a database takes, with the bytes that were published,
+// and means the same when it is written again, compressed or not. compress is done here, as a fuzzer does not find its way into zstd.
 func FuzzDecode(f *testing.F) {
 	add := func(m Message) {
 		if len(m.Body) < 4<<10 {
-			f.Add(m.Subject, m.Header.Get(HeaderEncoding), m.Header.Get(HeaderPart), m.Body)
+			f.Add(m.Subject, m.Header.Get(HeaderEncoding), m.Header.Get(HeaderPart), m.Body, false)
 		}
 	}
 	for _, row := range meanings() {
@@ -22,11 +23,20 @@ func FuzzDecode(f *testing.F) {
 		add(row.msg)
 	}
 	add(compressed([]byte(`{"step":1,"node_id":"start","state":{"n":1}}`)))
-	f.Add("persistd.log.5.default.run.a%2Eb", "", "", []byte(`{"run_id":"a.b","ops":[{"op":"step","step":1,"node_id":"","state":[[]]}]}`))
-	f.Add("persistd.log.x", "gzip", "", []byte(`[`))
-	f.Fuzz(func(t *testing.T, subject, encoding, part string, body []byte) {
+	f.Add("persistd.log.5.default.run.a%2Eb", "", "", []byte(`{"run_id":"a.b","ops":[{"op":"step","step":1,"node_id":"","state":[[]]}]}`), false)
+	f.Add("persistd.log.5.default.run.r", "", "", []byte(`{"run_id":"r","step":1,"node_id":"n","state":{"a":1}}`), true)
+	f.Add("persistd.log.5.default.run.r", "", "t 2 of 3", []byte(`{"run_id":"r","ops":[{"op":"event","event_id":"e","data":[1 ,2]}]}`), true)
+	f.Add("persistd.log.x", "gzip", "", []byte(`[`), false)
+	f.Fuzz(func(t *testing.T, subject, encoding, part string, body []byte, compress bool) {
 		m := Message{Subject: subject, Body: body, Header: Header{HeaderEncoding: {encoding}, HeaderPart: {part}}}
+		if compress {
+			m.Body, m.Header[HeaderEncoding] = Compress(body), []string{EncodingZstd}
+		}
+		before := bytes.Clone(m.Body)
 		ev := subjects.Decode(m)
+		if !bytes.Equal(before, m.Body) || !reflect.DeepEqual(ev.Message, m) {
+			t.Fatal("the message is not what it was: a dead letter would be another")
+		}
 		if ev.Poison != nil {
 			if len(ev.Ops) > 0 || ev.Poison.Code == "" || ev.Poison.Reason == "" {
 				t.Fatalf("half poison: %+v", ev)
@@ -34,6 +44,9 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		checkGood(t, &ev)
+		if plain, err := plainBody(m); err != nil || !holdsAll(plain, &ev) {
+			t.Fatalf("a state is not the bytes that were published: %+v, %v", ev.Ops, err)
+		}
 		key := keyOf(&ev)
 		if key == "" { // it is in the body, and nowhere else
 			return
@@ -56,6 +69,16 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("does not join: %+v", joined)
 		}
 	})
+}
+
+// holdsAll reports whether the states of ev stand in body as they are.
+func holdsAll(body []byte, ev *Event) bool {
+	for i := range ev.Ops {
+		if !bytes.Contains(body, ev.Ops[i].State) {
+			return false
+		}
+	}
+	return true
 }
 
 // keyOf is the id that the event is published under; "" when neither its token nor its ops say.

@@ -21,9 +21,11 @@ func (e *engine) latest(ctx context.Context, runID string) (*wire.StepRecord, er
 	if err != nil || !latest.Found {
 		return nil, err
 	}
-	return &wire.StepRecord{
-		Step: latest.Step, NodeID: latest.NodeID, Attempt: latest.Attempt, Sequence: latest.Sequence, SavedAt: latest.LoggedAt, State: latest.State,
-	}, nil
+	return latestRecord(latest), nil
+}
+
+func latestRecord(r wire.LatestReply) *wire.StepRecord {
+	return &wire.StepRecord{Step: r.Step, NodeID: r.NodeID, Attempt: r.Attempt, Sequence: r.Sequence, SavedAt: r.LoggedAt, State: r.State}
 }
 
 func (e *engine) checkpoint(ctx context.Context, id string) (*wire.CheckpointRecord, error) {
@@ -140,7 +142,13 @@ func ask[R any](ctx context.Context, e *engine, timeout time.Duration, verb stri
 	if err != nil {
 		return answer, err
 	}
-	if answer, err = parse(data); err != nil {
+	return understand(verb, data, parse)
+}
+
+// understand reads the reply to a request.
+func understand[R any](verb string, data []byte, parse func([]byte) (R, error)) (R, error) {
+	answer, err := parse(data)
+	if err != nil {
 		return answer, &fault{kind: ErrBadRequest, err: fmt.Errorf("unmarshal reply to %s: %w", verb, err), final: true, hint: "client and persistd are of different versions"}
 	}
 	return answer, nil
@@ -164,7 +172,13 @@ func (e *engine) request(ctx context.Context, timeout time.Duration, verb string
 		return nil, &fault{kind: ErrUnavailable, err: errors.New("persistd did not answer"), hint: "see persistd's log, and whether this user may receive in its inbox"}
 	case err != nil:
 		return nil, err
-	case isNoResponders(reply):
+	}
+	return unpack(subject, reply)
+}
+
+// unpack is what a reply to a request on subject says, decompressed, or the error that it is.
+func unpack(subject string, reply *nats.Msg) ([]byte, error) {
+	if isNoResponders(reply) {
 		return nil, &fault{
 			kind: ErrUnavailable, err: fmt.Errorf("no persistd listens on %s", subject),
 			hint: "is persistd running, and are prefix and namespace the same here and there?",
@@ -173,11 +187,12 @@ func (e *engine) request(ctx context.Context, timeout time.Duration, verb string
 	if code := reply.Header.Get(wire.HeaderErrorCode); code != "" {
 		return nil, serviceFault(code, reply.Header.Get(wire.HeaderError))
 	}
-	data := reply.Data
-	if reply.Header.Get(wire.HeaderEncoding) == wire.EncodingZstd {
-		if data, err = wire.Decompress(data); err != nil {
-			return nil, &fault{kind: ErrBadRequest, err: fmt.Errorf("decompress reply: %w", err), final: true}
-		}
+	if reply.Header.Get(wire.HeaderEncoding) != wire.EncodingZstd {
+		return reply.Data, nil
+	}
+	data, err := wire.Decompress(reply.Data)
+	if err != nil {
+		return nil, &fault{kind: ErrBadRequest, err: fmt.Errorf("decompress reply: %w", err), final: true}
 	}
 	return data, nil
 }
