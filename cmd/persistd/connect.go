@@ -17,6 +17,7 @@ import (
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/ingest"
 	"github.com/persistd/persistd/internal/mysqlstore"
 	"github.com/persistd/persistd/internal/stream"
 	"github.com/persistd/persistd/internal/wire"
@@ -87,6 +88,13 @@ func (d *daemon) openStore(ctx context.Context) error {
 		return fmt.Errorf("open database: %w", err)
 	}
 	d.store = store
+	reader, err := ingest.New(d.js, ingest.Config{
+		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(),
+	}, d.log.Named("ingest"), d.reg)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the setting.
+	}
+	d.events, d.recovery = reader, newRecovery(d, reader.Pending)
 	return d.persist(ctx, "prepare database", func(ctx context.Context) error {
 		prepare := store.Migrate
 		if d.cfg.MySQL.Migrate == "off" {
@@ -95,9 +103,7 @@ func (d *daemon) openStore(ctx context.Context) error {
 		if err := prepare(ctx); err != nil {
 			return permanent(err)
 		}
-		return permanent(store.Register(ctx, mysqlstore.Log{
-			Stream: d.stream.Name(), Created: d.stream.Created(), Partitions: d.stream.Partitions(),
-		}))
+		return d.register(ctx)
 	})
 }
 

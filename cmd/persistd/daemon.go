@@ -60,12 +60,14 @@ type daemon struct {
 	set     *partition.Set
 	service *service.Service
 	tracker *position.Tracker
+	events  *ingest.Reader
 
+	recovery   *recovery
 	background background
 	relaying   atomic.Pointer[relay.Relay] // to be woken by commits; nil while there is none
 
 	waitingFor atomic.Pointer[reason] // what start waits for
-	watching   sync.WaitGroup         // watchLog, which unwatch ends
+	watching   sync.WaitGroup         // watchLog and recovery.watch, which unwatch ends
 	unwatch    context.CancelFunc
 	ready      chan struct{} // closed when everything runs
 	failed     chan error    // why the daemon cannot go on; of one place, the first reason counts
@@ -132,12 +134,6 @@ func (d *daemon) start(ctx context.Context) error {
 	if d.hooks.store != nil {
 		store = d.hooks.store(store)
 	}
-	events, err := ingest.New(d.js, ingest.Config{
-		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(),
-	}, d.log.Named("ingest"), d.reg)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the setting.
-	}
 	shared := batcher.Deps{
 		Store: store, DeadLetters: d.stream.DeadLetters(), Gate: semaphore.NewWeighted(int64(d.cfg.MySQL.Writers)),
 		OnCommit: d.committed, Metrics: batcher.NewMetrics(d.reg), Log: d.log.Named("batcher"),
@@ -147,7 +143,7 @@ func (d *daemon) start(ctx context.Context) error {
 		ReplayWindow: d.cfg.Stream.ReplayWindow, TrimEvery: d.cfg.Stream.TrimInterval,
 	}, partition.Deps{
 		Leases: d.store, Logger: d.log.Named("partition"), Metrics: partition.NewMetrics(d.reg), Tell: d.service.AnnounceLeases,
-		Log:     watchedLog{logOf{events, d.stream}, d.fail},
+		Log:     watchedLog{logOf{d.events, d.stream}, d.recovery, d.fail},
 		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, shared, at) },
 	})
 	if err := d.service.Start(ctx); err != nil {
@@ -162,6 +158,7 @@ func (d *daemon) start(ctx context.Context) error {
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	d.unwatch = unwatch
 	d.watching.Go(func() { d.watchLog(watch) })
+	d.watching.Go(func() { d.recovery.watch(watch) })
 	close(d.ready)
 	d.log.Info("serving", zap.String("version", version), zap.String("instance", d.cfg.Instance), zap.String("stream", d.stream.Name()),
 		zap.Int("partitions", d.stream.Partitions()), zap.String("database", limits.Engine+" "+limits.Version), zap.Stringer("http", d.admin.Addr()))
@@ -177,6 +174,7 @@ func (d *daemon) committed(c batcher.Committed) {
 		}
 		at.Rejected[c.Poison[i].Message.Sequence] = *c.Poison[i].Poison
 	}
+	d.recovery.committed(c.Partition, c.To)
 	d.tracker.Advance(at)
 	d.service.Announce(at)
 	if r := d.relaying.Load(); r != nil {
@@ -256,12 +254,21 @@ func (l logOf) Trim(ctx context.Context, p int, pos wire.Place, before time.Time
 // partition can go on then, and waiting mends nothing.
 type watchedLog struct {
 	partition.Log
-	fail func(error)
+	recovery *recovery
+	fail     func(error)
 }
 
 func (l watchedLog) Read(ctx context.Context, p int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
-	err := l.Log.Read(ctx, p, after, deliver, pending)
-	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) || errors.Is(err, nats.ErrConnectionClosed) {
+	ctx, done, err := l.recovery.begin(ctx, p, after)
+	if err != nil {
+		return fmt.Errorf("begin to read partition %d: %w", p, err)
+	}
+	defer done()
+	err = l.Log.Read(ctx, p, after, deliver, pending)
+	switch {
+	case errors.Is(err, ingest.ErrShort):
+		l.fail(hinted(err, hintShort))
+	case errors.Is(err, ingest.ErrOther), errors.Is(err, nats.ErrConnectionClosed):
 		l.fail(err)
 	}
 	return err //nolint:wrapcheck // the worker says which partition.

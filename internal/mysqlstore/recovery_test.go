@@ -178,3 +178,27 @@ func TestTheLogBeforeIsKnownByHowFarItGot(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, former, "a later one is none")
 }
+
+// I4: a copy holds events that are in the database already; under its own generation they would be newer than what came after them.
+func TestI4ACopyOfALogGoesOnWhereTheLogWas(t *testing.T) {
+	t.Parallel()
+	s, dsn, look := ready(t)
+	term := acquire(t, s, 0)
+	commit(t, s, &term, save(3, "run", 1, `"older"`), save(9, "run", 1, `"newer"`))
+	renewed := testLog
+	renewed.Created = created.Add(time.Hour)
+	at := make([]wire.Place, 4)
+	at[0] = wire.Place{Sequence: 9, Logged: created.Add(9 * time.Millisecond).Truncate(time.Microsecond)}
+	require.NoError(t, s.RegisterAt(t.Context(), renewed, at))
+	now := acquire(t, s, 0)
+	require.Equal(t, at[0], now.Place())
+	require.Zero(t, acquire(t, s, 1).Place())
+	commit(t, s, &now, save(10, "run", 2, `1`))
+	two := open(t, dsn, owner("two"))
+	require.NoError(t, two.RegisterAt(t.Context(), renewed, at), "it is there by now")
+	rows, err := two.PositionsOf(t.Context(), renewed)
+	require.NoError(t, err)
+	require.EqualValues(t, 10, rows[0].Position)
+	require.EqualValues(t, 2, readRow(t, look, "run", 2).gen)
+	require.Equal(t, `"newer"`, readRow(t, look, "run", 1).state)
+}

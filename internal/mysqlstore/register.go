@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // Log is the stream whose partitions the store keeps.
@@ -64,18 +65,23 @@ func (r *registration) appendStream(q []byte) []byte {
 // (generation, sequence) is: a stream that was deleted and made again counts its sequences from 1, and still none of its events is
 // older than what is there.
 func (s *Store) Register(ctx context.Context, log Log) error {
+	return s.RegisterAt(ctx, log, nil)
+}
+
+// RegisterAt is Register, but partitions that are new begin at the places given: those that a log had reached of which this one is a copy.
+func (s *Store) RegisterAt(ctx context.Context, log Log, places []wire.Place) error {
 	if log.Stream == "" || log.Partitions < 1 || log.Created.IsZero() {
 		return s.fail("register log", fmt.Errorf("stream %q created %s with %d partitions is none", log.Stream, log.Created, log.Partitions))
 	}
 	r := &registration{log: log.normal()}
-	if err := s.register(ctx, r); err != nil {
+	if err := s.register(ctx, r, places); err != nil {
 		return s.fail(fmt.Sprintf("register stream %q", log.Stream), err)
 	}
 	s.registered.Store(r)
 	return nil
 }
 
-func (s *Store) register(ctx context.Context, r *registration) (err error) {
+func (s *Store) register(ctx context.Context, r *registration, places []wire.Place) (err error) {
 	if r.generation, err = s.generation(ctx, r); err != nil {
 		return err
 	}
@@ -92,8 +98,8 @@ func (s *Store) register(ctx context.Context, r *registration) (err error) {
 	if len(rows) == r.log.Partitions && rows[0].Generation == r.generation {
 		return nil // the usual start: nothing is written
 	}
-	q := []byte("INSERT INTO persistd_partitions (stream, stream_created, partition_no, generation, position, owner, epoch," +
-		" lease_until, updated_at) VALUES ")
+	q := []byte("INSERT INTO persistd_partitions (stream, stream_created, partition_no, generation, position, position_of," +
+		" position_logged, owner, epoch, lease_until, updated_at) VALUES ")
 	for n := range r.log.Partitions {
 		if n > 0 {
 			q = append(q, ',')
@@ -104,7 +110,17 @@ func (s *Store) register(ctx context.Context, r *registration) (err error) {
 		q = strconv.AppendInt(q, int64(n), 10)
 		q = append(q, ',')
 		q = appendUint(q, uint64(r.generation))
-		q = append(q, ",0,'',0,UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))"...)
+		var at wire.Place
+		if places != nil {
+			at = places[n]
+		}
+		for range 2 {
+			q = append(q, ',')
+			q = appendUint(q, at.Sequence)
+		}
+		q = append(q, ',')
+		q = appendPlaceTime(q, at.Logged)
+		q = append(q, ",'',0,UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))"...)
 	}
 	// Rows that are there, or that another replica makes at the same time, keep all but the generation, which is the same for it; or a later
 	// one, when somebody registers the log again in this moment (see [Store.AcceptLostEnd]).

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,8 +34,37 @@ type Mark struct {
 	// Last is the log's last sequence, of whichever partition, at the time At by the writer's clock.
 	Last uint64    `json:"log_last"`
 	At   time.Time `json:"at"`
+	// Before is what was known of the logs of that name that were deleted, the latest last.
+	Before []Former `json:"before,omitempty"`
 
 	seq uint64 // of the mark's own message
+}
+
+// Former is what a mark keeps of a log that was deleted.
+type Former struct {
+	Created time.Time  `json:"stream_created"`
+	Reached wire.Place `json:"reached"`
+	Last    uint64     `json:"log_last"`
+}
+
+// mostFormer is how many deleted logs a mark remembers.
+const mostFormer = 8
+
+// Logs are the logs that the mark knows of, but for the one made at present.
+func (m *Mark) Logs(present time.Time) []Former {
+	if m.Created.IsZero() || m.Created.Equal(present) {
+		return m.Before
+	}
+	return append(slices.Clip(m.Before), Former{Created: m.Created, Reached: m.Reached, Last: m.Last})
+}
+
+// of is the mark as one of the log made at created.
+func (m *Mark) of(created time.Time) Mark {
+	if m.Created.Equal(created) {
+		return *m
+	}
+	before := m.Logs(created)
+	return Mark{Created: created, Before: before[max(0, len(before)-mostFormer):], seq: m.seq}
 }
 
 // Owner is the database that the log belongs to.
@@ -113,32 +143,28 @@ func (m *Marks) Partition(ctx context.Context, partition int) (mark Mark, err er
 	return mark, nil
 }
 
-// Owner is the database that the log belongs to; the zero Owner when it is nobody's. That of the log before is none.
+// Owner is the database that the log belongs to; the zero Owner when it is nobody's. One whose Created is not the log's claimed the log before.
 func (m *Marks) Owner(ctx context.Context) (owner Owner, err error) {
 	owner.seq, err = m.read(ctx, m.subjects.MarkDatabase(), &owner)
 	if err != nil {
 		return Owner{}, fmt.Errorf("read whose the log is: %w", err)
 	}
-	if owner.Database != "" && !owner.Created.Equal(m.created) {
-		return Owner{seq: owner.seq}, nil
-	}
 	return owner, nil
 }
 
-// Claim makes the log this database's, if it is nobody's. Of several databases that claim it at once one gets it; the others, and whoever
+// Claim makes the log this database's, if it is nobody's: whose the log before was does not matter, unless this one is a copy of it. Of several databases that claim it at once one gets it; the others, and whoever
 // comes later, get an error that wraps [ErrForeign] and names both. It is idempotent.
-func (m *Marks) Claim(ctx context.Context, database, by string) error {
+func (m *Marks) Claim(ctx context.Context, database, by string, copied bool) error {
 	for range 3 { // one who was faster makes the second round; a third is for the server
 		owner, err := m.Owner(ctx)
 		if err != nil {
 			return err
 		}
-		switch owner.Database {
-		case database:
+		switch present := owner.Created.Equal(m.created); {
+		case present && owner.Database == database:
 			m.claimed.Store(&database)
 			return nil
-		case "":
-		default:
+		case (present || copied) && owner.Database != "" && owner.Database != database:
 			return m.foreign(database, owner)
 		}
 		err = m.write(ctx, m.subjects.MarkDatabase(), owner.seq, Owner{Database: database, Created: m.created, By: by, At: time.Now().UTC()})
@@ -177,7 +203,7 @@ func (m *Marks) Ours(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if owner.Database != "" && owner.Database != *database { // a mark that was removed says nothing
+	if owner.Created.Equal(m.created) && owner.Database != *database { // a mark that was removed says nothing
 		return m.foreign(*database, owner)
 	}
 	return nil
@@ -193,14 +219,11 @@ func (m *Marks) advance(ctx context.Context, partition int, reached, trimmed wir
 	if err != nil {
 		return err
 	}
-	mark := was
-	if !was.Created.Equal(m.created) {
-		mark = Mark{Created: m.created, seq: was.seq}
-	}
+	mark := was.of(m.created)
 	raise(&mark.Reached, reached)
 	raise(&mark.Trimmed, trimmed)
 	mark.Last = max(mark.Last, last)
-	if mark == was {
+	if mark.Created.Equal(was.Created) && mark.Reached == was.Reached && mark.Trimmed == was.Trimmed && mark.Last == was.Last {
 		return nil
 	}
 	return m.put(ctx, partition, mark)
@@ -219,7 +242,7 @@ func (m *Marks) Rewind(ctx context.Context, partition int, to wire.Place) error 
 	if err != nil || mark.Created.IsZero() {
 		return err
 	}
-	mark.Created, mark.Reached, mark.Last = m.created, to, 0
+	mark.Created, mark.Reached, mark.Last = m.created, to, 0 // of a copy it is the same log under another time
 	if mark.Trimmed.Sequence > to.Sequence {
 		mark.Trimmed = to
 	}

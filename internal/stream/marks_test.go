@@ -134,7 +134,7 @@ func TestALogBelongsToOneDatabase(t *testing.T) {
 	)
 	for i := range errs {
 		wg.Go(func() {
-			errs[i] = ensure(t, js, Config{}).Marks().Claim(within(t), fmt.Sprintf("database-%d", i/2), fmt.Sprint("instance-", i))
+			errs[i] = ensure(t, js, Config{}).Marks().Claim(within(t), fmt.Sprintf("database-%d", i/2), fmt.Sprint("instance-", i), false)
 		})
 	}
 	wg.Wait()
@@ -152,8 +152,8 @@ func TestALogBelongsToOneDatabase(t *testing.T) {
 
 	// Another takes it: the one before may neither go on nor trim.
 	mine := ensure(t, js, Config{}).Marks()
-	require.NoError(t, mine.Claim(within(t), owner.Database, "me"))
-	require.NoError(t, s.Marks().Claim(within(t), owner.Database, "me"))
+	require.NoError(t, mine.Claim(within(t), owner.Database, "me", false))
+	require.NoError(t, s.Marks().Claim(within(t), owner.Database, "me", false))
 	save(t, js, "run-001", 1)
 	at := committed(placeOf(t, s, 1))
 	require.NoError(t, mine.Ours(within(t)))
@@ -165,10 +165,40 @@ func TestALogBelongsToOneDatabase(t *testing.T) {
 	// Made again, it is nobody's.
 	require.NoError(t, js.DeleteStream(within(t), "PERSISTD"))
 	renewed := ensure(t, js, Config{Partitions: 1})
+	require.ErrorIs(t, renewed.Marks().Claim(within(t), "database-5", "me", true), ErrForeign, "unless it is a copy")
+	require.NoError(t, renewed.Marks().Claim(within(t), "database-5", "me", false))
 	owner, err = renewed.Marks().Owner(within(t))
 	require.NoError(t, err)
-	require.Empty(t, owner.Database)
-	require.NoError(t, renewed.Marks().Claim(within(t), "database-5", "me"))
+	require.Equal(t, "database-5", owner.Database)
+}
+
+func TestAMarkRemembersTheLogsThatWereDeleted(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	var made []time.Time
+	for n := range mostFormer + 2 {
+		s := ensure(t, js, Config{Partitions: 1, MaxBytes: 64 << 20})
+		made = append(made, s.Created())
+		for range n + 1 {
+			save(t, js, "run-001", 1)
+		}
+		at := committed(placeOf(t, s, uint64(n+1)))
+		for range 2 {
+			require.NoError(t, s.Trim(within(t), 0, at, time.Now().Add(-time.Hour)))
+		}
+		mark, err := s.Marks().Partition(within(t), 0)
+		require.NoError(t, err)
+		require.Equal(t, s.Created(), mark.Created)
+		require.Equal(t, at, mark.Reached)
+		require.Len(t, mark.Before, min(n, mostFormer))
+		for i, f := range mark.Logs(s.Created()) {
+			no := n - len(mark.Before) + i
+			require.Equal(t, made[no], f.Created)
+			require.EqualValues(t, no+1, f.Reached.Sequence)
+			require.EqualValues(t, no+1, f.Last)
+		}
+		require.NoError(t, js.DeleteStream(within(t), "PERSISTD"))
+	}
 }
 
 func TestFindMakesNothing(t *testing.T) {

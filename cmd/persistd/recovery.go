@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/stream"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// recovery watches that log and database are the ones that belong together, and says what a restored one costs. It decides nothing about
+// where reading resumes: that is the position in MySQL, and nothing else (I2).
+//
+//	a term begins at the position in the database:
+//	    the log is not the one that the position is of  → the daemon ends                                    (stream.Examine)
+//	    what follows the position was trimmed           → record the gap, before anything after it is applied (stream.Missing)
+//	    it is behind what was reached before            → say how much is applied again, and how far that is  (stream.Mark, known)
+//	while it runs, every two seconds:
+//	    the log lost its end, or was taken by another database → the daemon ends
+//	    the position in the database is behind what was committed → the term ends, and another begins there:
+//	                                                               a partition without new events would not notice
+type recovery struct {
+	log    *zap.Logger
+	stream *stream.Stream
+	store  *mysqlstore.Store
+	// pending counts a partition's events after a sequence.
+	pending func(ctx context.Context, partition int, after uint64) (int64, error)
+	fail    func(error)
+
+	mu    sync.Mutex // guards what follows; nothing blocks while it is held
+	parts []recovering
+	open  []mysqlstore.Gap // not accepted, as of the last look
+
+	wentBack *prometheus.CounterVec
+	left     prometheus.Gauge
+	gaps     prometheus.Gauge
+}
+
+// recovering is a partition as recovery sees it.
+type recovering struct {
+	known  uint64                  // the highest position seen since it last went back
+	target uint64                  // up to where events are applied again; 0: they are not
+	reread context.CancelCauseFunc // ends the present term's reading; nil when this replica does not read
+}
+
+// errWentBack ends a term whose position in the database is not where it was committed.
+var errWentBack = errors.New("position in the database went back: it was restored from a backup, or edited")
+
+const (
+	hintShort   = "see docs/recovery.md; persistd recover shows what was lost, and with --accept-lost-end goes on without it"
+	hintForeign = "point persistd at the database that the log belongs to, or give this one a log of its own (stream.name, stream.prefix); if this database shall take that one's place: persistd recover --take-log"
+	hintGap     = "these events are in this database no more, and in no log: restore a later backup, or accept it with persistd recover --accept-gap"
+)
+
+func newRecovery(d *daemon, pending func(context.Context, int, uint64) (int64, error)) *recovery {
+	r := &recovery{
+		log: d.log.Named("recovery"), stream: d.stream, store: d.store, pending: pending, fail: d.fail,
+		parts: make([]recovering, d.stream.Partitions()),
+		wentBack: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "persistd_position_went_back_total",
+			Help: "How often a partition's position was found behind what had been reached: the database was restored, or edited.",
+		}, []string{"partition"}),
+		left: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "persistd_reapply_events",
+			Help: "Events that this replica still has to apply again because positions went back; 0 when it has caught up.",
+		}),
+		gaps: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "persistd_gaps",
+			Help: "Gaps that nobody has accepted: parts of the log that are neither in the database nor in the log any more.",
+		}),
+	}
+	d.reg.MustRegister(r.wentBack, r.left, r.gaps)
+	return r
+}
+
+// begin is called before a partition is read after the place that is in the database. It returns a ctx that ends when that is no longer so,
+// and what has to be called when reading has ended.
+func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading context.Context, done func(), err error) {
+	switch err := r.stream.Examine(ctx, p, after); {
+	case errors.Is(err, stream.ErrOther):
+		return ctx, func() {}, nil // the reader waits for a stream that is gone for a moment, and ends with another
+	case errors.Is(err, stream.ErrShort):
+		err = hinted(err, hintShort)
+		r.fail(err)
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, err //nolint:wrapcheck // it says what was examined.
+	}
+	mark, err := r.stream.Marks().Partition(ctx, p)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // it says what was read.
+	}
+	missing, err := r.stream.Missing(ctx, p, after, mark)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // it says what was looked for.
+	}
+	if missing.Sequence > 0 {
+		gap := mysqlstore.Gap{
+			Stream: r.stream.Name(), Created: r.stream.Created(), Partition: p, After: after, Through: missing,
+			Why: "the database was restored from further back than the log reaches",
+		}
+		// Before anything is applied: once the position has passed it, nobody could tell any more.
+		if err := r.record(ctx, &gap); err != nil {
+			return nil, nil, err
+		}
+	}
+	r.wentBackTo(ctx, p, after, mark)
+	reading, cancel := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	r.parts[p].reread = cancel
+	r.mu.Unlock()
+	return reading, func() {
+		r.mu.Lock()
+		r.parts[p].reread = nil
+		r.mu.Unlock()
+		cancel(nil)
+	}, nil
+}
+
+// record keeps a gap, and says so the first time.
+func (r *recovery) record(ctx context.Context, gap *mysqlstore.Gap) error {
+	fresh, err := r.store.RecordGap(ctx, gap)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was recorded.
+	}
+	if fresh {
+		r.log.Error("events are lost: "+gap.Why, zap.Int("partition", gap.Partition), zap.Time("log_made_at", gap.Created),
+			zap.Uint64("after", gap.After.Sequence), zap.Time("after_logged", gap.After.Logged),
+			zap.Uint64("through", gap.Through.Sequence), zap.Time("through_logged", gap.Through.Logged), zap.String("hint", hintGap))
+	}
+	return r.refresh(ctx)
+}
+
+// wentBackTo says how much is applied again when a term begins at a place behind what was reached.
+func (r *recovery) wentBackTo(ctx context.Context, p int, after wire.Place, mark stream.Mark) {
+	reached := uint64(0)
+	if mark.Created.Equal(r.stream.Created()) {
+		reached = mark.Reached.Sequence
+	}
+	r.mu.Lock()
+	was := r.parts[p]
+	reached = max(reached, was.known, was.target)
+	r.parts[p].known = after.Sequence
+	if r.parts[p].target = 0; after.Sequence < reached {
+		r.parts[p].target = reached
+	}
+	target := r.parts[p].target
+	onTheWay := target == 0 || target == was.target && after.Sequence >= was.known
+	r.mu.Unlock()
+	if onTheWay { // it did not go back, or this is the next term on the way up
+		return
+	}
+	r.wentBack.WithLabelValues(fmt.Sprint(p)).Inc()
+	n, err := r.between(ctx, p, after.Sequence, reached)
+	if err != nil {
+		n = -1 // it is only said
+	}
+	r.log.Warn("position went back: events are applied again", zap.Int("partition", p), zap.Uint64("position", after.Sequence),
+		zap.Time("logged", after.Logged), zap.Uint64("reached_before", reached), zap.Int64("events", n),
+		zap.String("hint", "the database was restored, or is new to this log; nothing is to be done: docs/recovery.md"))
+}
+
+// between counts a partition's events after one sequence and up to another.
+func (r *recovery) between(ctx context.Context, p int, after, through uint64) (int64, error) {
+	all, err := r.pending(ctx, p, after)
+	if err != nil {
+		return 0, err
+	}
+	newer, err := r.pending(ctx, p, through)
+	return max(0, all-newer), err
+}
+
+// committed is told of each commit of this replica.
+func (r *recovery) committed(p int, to uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parts[p].known = max(r.parts[p].known, to)
+}
+
+// watch looks after log and database until ctx ends, or the daemon has to.
+func (r *recovery) watch(ctx context.Context) {
+	var seen wire.Place // the log's last event
+	for round := 1; ; round++ {
+		select {
+		case <-time.After(watchLogEvery):
+		case <-ctx.Done():
+			return
+		}
+		last, err := r.stream.Same(ctx, seen)
+		if seen = last; errors.Is(err, stream.ErrShort) {
+			r.fail(hinted(err, hintShort))
+			return
+		}
+		if err := r.stream.Marks().Ours(ctx); errors.Is(err, stream.ErrForeign) {
+			r.fail(hinted(err, hintForeign))
+			return
+		}
+		r.reread(ctx)
+		if round%sayEvery == 0 {
+			r.progress(ctx)
+			if err := r.refresh(ctx); err != nil && ctx.Err() == nil {
+				r.log.Debug("gaps were not read", zap.Error(err)) // that the database is away others say
+			}
+		}
+	}
+}
+
+// sayEvery is after how many rounds of the watch progress is said.
+const sayEvery = 2
+
+// reread ends the terms whose positions in the database are behind what they have committed.
+func (r *recovery) reread(ctx context.Context) {
+	r.mu.Lock()
+	before := append([]recovering(nil), r.parts...) // before the database is asked: it only moves forwards
+	r.mu.Unlock()
+	rows, err := r.store.Positions(ctx)
+	if err != nil {
+		return // the database check says so
+	}
+	for _, row := range rows {
+		if row.Partition < len(before) && row.Position < before[row.Partition].known && before[row.Partition].reread != nil {
+			before[row.Partition].reread(errWentBack)
+		}
+	}
+}
+
+// progress says how far it is with what is applied again.
+func (r *recovery) progress(ctx context.Context) {
+	r.mu.Lock()
+	parts := append([]recovering(nil), r.parts...)
+	r.mu.Unlock()
+	var left int64
+	var behind, done []int
+	for p, at := range parts {
+		switch {
+		case at.target == 0:
+		case at.known >= at.target:
+			done = append(done, p)
+		case at.reread != nil: // another replica says it of its own
+			if n, err := r.between(ctx, p, at.known, at.target); err == nil {
+				left += n
+				behind = append(behind, p)
+			}
+		}
+	}
+	r.left.Set(float64(left))
+	r.mu.Lock()
+	for _, p := range done {
+		r.parts[p].target = 0
+	}
+	r.mu.Unlock()
+	if len(done) > 0 {
+		r.log.Info("events are applied again: caught up", zap.Ints("partitions", done))
+	}
+	if len(behind) > 0 {
+		r.log.Info("events are applied again", zap.Ints("partitions", behind), zap.Int64("left", left))
+	}
+}
+
+// refresh looks which gaps are open.
+func (r *recovery) refresh(ctx context.Context) error {
+	open, err := r.store.Gaps(ctx, r.stream.Name(), true)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was read.
+	}
+	r.gaps.Set(float64(len(open)))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = open
+	return nil
+}
+
+// check is the readiness check: nil when there is no gap that nobody has accepted.
+func (r *recovery) check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.open) == 0 {
+		return nil
+	}
+	var all []string
+	for i := range r.open {
+		if i == 3 {
+			all = append(all, fmt.Sprintf("and %d more", len(r.open)-i))
+			break
+		}
+		all = append(all, describeGap(&r.open[i]))
+	}
+	return fmt.Errorf("events are lost: %s (%s)", strings.Join(all, "; "), hintGap)
+}
+
+// describeGap is a gap in words.
+func describeGap(g *mysqlstore.Gap) string {
+	which := "all partitions"
+	if g.Partition >= 0 {
+		which = fmt.Sprintf("partition %d", g.Partition)
+	}
+	return fmt.Sprintf("%s after %s through %s", which, describePlace(g.After), describePlace(g.Through))
+}
+
+func describePlace(p wire.Place) string {
+	if p.Logged.IsZero() {
+		return fmt.Sprint(p.Sequence)
+	}
+	return fmt.Sprintf("%d (%s)", p.Sequence, p.Logged.UTC().Format(time.RFC3339))
+}
+
+func hinted(err error, hint string) error { return fmt.Errorf("%w (%s)", err, hint) }
