@@ -70,6 +70,13 @@ test: deps build ## run every test on a private MariaDB and nats-server, race de
 test-mysql: deps deps-mysql build ## run the same tests on MySQL
 	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mysql $(GO_TEST) ./...); done
 
+# Without the race detector, unless RACE=1: more happens in the same time. The time is
+# shared by what befalls processes and what befalls connections.
+.PHONY: chaos
+chaos: deps bin/nats-server ## kill processes and spoil the network for a while (FOR=10m SEED=7 STEPS=file RACE=1)
+	@PERSISTD_CHAOS_FOR=$(or $(FOR),10m) PERSISTD_CHAOS_SEED=$(SEED) PERSISTD_CHAOS_STEPS=$(abspath $(STEPS)) \
+	  go test $(if $(RACE),-race) -count=1 -timeout 0 -v -run NothingIsLost ./internal/chaos
+
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...

@@ -8,4 +8,5 @@ func TestNothingIsLost(t *testing.T) {
 	seedHint(t, s)
 	binary := buildDaemon(t)
 	t.Run("though processes are killed and stopped", func(t *testing.T) { testKillLoop(t, s, binary) })
+	t.Run("though the network fails", func(t *testing.T) { testNetwork(t, s, binary) })
 }

@@ -23,7 +23,7 @@ import (
 
 const (
 	workers    = 20
-	readers    = 4
+	readers    = 8
 	historians = 8 // clients that record a history
 )
 
@@ -44,7 +44,6 @@ type scenario struct {
 	mu       sync.Mutex // guards what follows
 	injected []injected
 	skipped  int
-	disturb  map[string]int // connections that clients lost, by group
 }
 
 // injected is a fault that happened.
@@ -59,7 +58,7 @@ type injected struct {
 func newScenario(c *cluster, s settings, urls ...string) *scenario {
 	sc := &scenario{
 		cluster: c, settings: s, ledger: NewLedger(c.database.Engine() == devstack.MySQL), board: &board{}, probes: NewProbes(partitions),
-		urls: urls, disturb: map[string]int{},
+		urls: urls,
 	}
 	sc.fleet = &fleet{urls: urls, runs: s.runs, seed: s.seed, ledger: sc.ledger, board: sc.board, think: 20 * time.Millisecond}
 	sc.linear = &linear.Workload{
@@ -166,7 +165,7 @@ func (sc *scenario) play(inject func(ctx context.Context)) {
 }
 
 func (sc *scenario) probing(ctx context.Context) error {
-	st, err := openPatiently(ctx, sc.urls[0])
+	st, err := openPatiently(ctx, sc.nats.URL()) // its own way, so that it measures the daemons
 	if err != nil || st == nil {
 		return err
 	}
@@ -193,7 +192,7 @@ func (sc *scenario) note(f Fault) (surfaced func(bool)) {
 	return func(seen bool) {
 		sc.mu.Lock()
 		defer sc.mu.Unlock()
-		sc.injected[i].surfaced = seen
+		sc.injected[i].surfaced = sc.injected[i].surfaced || seen
 	}
 }
 
