@@ -78,6 +78,13 @@ fuzz: deps ## run every fuzz target for a time (FOR=10m each, 5s by default); th
 mutants: deps build ## break the code, a line at a time, and see the invariants' tests notice (SHORT=1, ONLY=I3)
 	@go run ./internal/mutants $(if $(SHORT),-quick) $(if $(ONLY),-only '$(ONLY)')
 
+# Without the race detector, unless RACE=1: more happens in the same time. The time is
+# shared by what befalls processes and what befalls connections.
+.PHONY: chaos
+chaos: deps bin/nats-server ## kill processes and spoil the network for a while (FOR=10m SEED=7 STEPS=file RACE=1)
+	@PERSISTD_CHAOS_FOR=$(or $(FOR),10m) PERSISTD_CHAOS_SEED=$(SEED) PERSISTD_CHAOS_STEPS=$(abspath $(STEPS)) \
+	  go test $(if $(RACE),-race) -count=1 -timeout 0 -v -run NothingIsLost ./internal/chaos
+
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...
