@@ -4,11 +4,13 @@ import (
 	"net"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/persistd/persistd/internal/mysqlstore"
 )
 
 // clientCommand is how to look at the database with its own client. It shows no password: the client asks for it.
 func clientCommand(dsn string) string {
-	c, err := mysql.ParseDSN(dsn)
+	c, err := mysql.ParseDSN(mysqlstore.OneAddress(dsn))
 	if err != nil {
 		return "(the data source name does not parse)"
 	}

@@ -89,7 +89,8 @@ type Stream struct {
 // MySQL is the database, MySQL or MariaDB.
 type MySQL struct {
 	// Data source name as go-sql-driver/mysql documents it: user:password@tcp(host:3306)/database?param=value. Required,
-	// with a database name. When neither it nor dsn_file is set, the environment variable MYSQL_DSN is used.
+	// with a database name. When neither it nor dsn_file is set, the environment variable MYSQL_DSN is used. Of a cluster it may
+	// have the addresses of several nodes, tcp(first:3306,second:3306): one is worked on, the first that serves; when it fails, the next.
 	DSN Secret `name:"dsn"`
 	// File that holds the data source name, read once at start; a trailing newline is ignored. Excludes dsn.
 	DSNFile string `name:"dsn-file" secret:"mysql.dsn"`

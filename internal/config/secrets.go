@@ -49,6 +49,9 @@ func maskDSN(dsn Secret) string {
 	if cfg.Passwd != "" {
 		cfg.Passwd = mask
 	}
+	if strings.Contains(cfg.Addr, ",") { // the driver takes a list for a name that lacks brackets and a port
+		cfg.Addr = strings.TrimSuffix(strings.TrimPrefix(cfg.Addr, "["), "]:3306")
+	}
 	return cfg.FormatDSN()
 }
 

@@ -132,3 +132,12 @@ func TestSizes(t *testing.T) {
 		require.Error(t, errors.Join(new(config.Bytes).UnmarshalText([]byte(text))), text)
 	}
 }
+
+func TestADataSourceNameWithSeveralAddressesIsValidAndShownAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	const list = "app:hunter2@tcp(a:3306,b:3306,[::1]:3307)/langgraph"
+	c := mustLoad(t, environment{"PERSISTD_MYSQL_DSN": list})
+	require.NoError(t, c.Validate())
+	require.Contains(t, string(c.Redacted()), "@tcp(a:3306,b:3306,[::1]:3307)/langgraph")
+	require.NotContains(t, string(c.Redacted()), "hunter2")
+}

@@ -12,7 +12,9 @@ import (
 
 // Config says where the database is and how it is used.
 type Config struct {
-	// DSN is the data source name, exactly as go-sql-driver documents it; it must name a database. Session settings that the
+	// DSN is the data source name, as go-sql-driver documents it; it must name a database. It may have the addresses of several servers
+	// that keep the same data, user:password@tcp(first:3306,second:3306)/database: one of them is worked on at a time, the first that
+	// serves. Session settings that the
 	// store's promises depend on (sql_mode, time_zone, isolation, character set, parseTime, loc, rejectReadOnly) are set over
 	// whatever it says. It holds a password: it is never logged.
 	DSN string
@@ -50,7 +52,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports everything that is wrong with c, which has its defaults. It never shows the DSN.
 func (c Config) Validate() error {
 	var errs []error
-	if _, err := c.driver(); err != nil {
+	if _, err := c.servers(); err != nil {
 		errs = append(errs, err)
 	}
 	if n := utf8.RuneCountInString(c.Owner); n < 1 || n > 255 || !utf8.ValidString(c.Owner) {
@@ -71,9 +73,12 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// driver is the DSN, with what the store needs set over it.
-func (c Config) driver() (*mysql.Config, error) {
-	d, err := mysql.ParseDSN(c.DSN)
+// servers are what the DSN names.
+func (c Config) servers() (*servers, error) { return newServers(c.DSN, c.driver) }
+
+// driver is dsn, which has one address, with what the store needs set over it.
+func (c Config) driver(dsn string) (*mysql.Config, error) {
+	d, err := mysql.ParseDSN(dsn)
 	switch {
 	case err != nil && strings.HasPrefix(err.Error(), "invalid DSN: "):
 		return nil, fmt.Errorf("dsn: %w", err) // the driver's errors that begin so are constants; others may quote the DSN

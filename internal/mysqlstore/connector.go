@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,43 +31,69 @@ const writerSession = "SET autocommit=0, wait_timeout=60, innodb_lock_wait_timeo
 
 const writerIdle = 30 * time.Second
 
-// connector opens connections with their session settings.
+// connector opens connections to one of the servers, with their session settings.
 type connector struct {
-	base     driver.Connector
-	timeout  time.Duration // of one attempt, from dialing to the last setting
+	servers  *servers
+	bases    []driver.Connector // of each server
+	timeout  time.Duration      // of one attempt at one server, from dialing to the last setting
 	settings []string
 }
 
 var _ driver.Connector = (*connector)(nil)
 
-// Connect opens a connection. One whose settings do not take is closed. The driver bounds only the dialing, and a server that is dead
-// behind a proxy takes connections and says nothing.
+// Connect opens a connection to the server that is worked on, or else to the next that serves. Who has no time left to try the next has at
+// least left the one that does not answer.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	var errs []error
+	for range c.bases {
+		index := int(c.servers.current.Load())
+		conn, err := c.open(ctx, index)
+		if err == nil {
+			return conn, nil
+		}
+		if len(c.bases) == 1 {
+			return nil, err
+		}
+		errs = append(errs, fmt.Errorf("connect to %s: %w", c.servers.drivers[index].Addr, err))
+		c.servers.leave(index)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// open opens a connection to one server. One whose settings do not take is closed. The driver bounds only the dialing, and a server that is
+// dead behind a proxy takes connections and says nothing.
+func (c *connector) open(ctx context.Context, index int) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	conn, err := c.base.Connect(ctx)
+	base, err := c.bases[index].Connect(ctx)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // database/sql looks for driver.ErrBadConn itself.
 	}
-	for _, s := range c.settings {
-		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, s, nil); err != nil { //nolint:forcetypeassert // go-sql-driver's is one.
-			_ = conn.Close()
-			return nil, fmt.Errorf("set up session: %w", err)
-		}
+	opened := &conn{driverConn: base.(driverConn), servers: c.servers, index: index} //nolint:forcetypeassert // go-sql-driver's is one.
+	if err := opened.setUp(ctx, c.settings); err != nil {
+		_ = base.Close()
+		return nil, err
 	}
-	return conn, nil
+	return opened, nil
 }
 
 // Driver is the underlying driver.
-func (c *connector) Driver() driver.Driver { return c.base.Driver() }
+func (c *connector) Driver() driver.Driver { return c.bases[0].Driver() }
 
 // openPool opens a pool of at most size connections. It connects to nothing yet.
-func (c Config) openPool(d *mysql.Config, size int, idle time.Duration, settings ...string) (*sql.DB, error) {
-	base, err := mysql.NewConnector(d.Clone())
-	if err != nil {
-		return nil, fmt.Errorf("configure driver: %w", err)
+func (c Config) openPool(v *servers, size int, idle time.Duration, settings ...string) (*sql.DB, error) {
+	to := &connector{servers: v, timeout: c.ConnectTimeout, settings: append([]string{session, isolation}, settings...)}
+	for _, d := range v.drivers {
+		base, err := mysql.NewConnector(d.Clone())
+		if err != nil {
+			return nil, fmt.Errorf("configure driver: %w", err)
+		}
+		to.bases = append(to.bases, base)
 	}
-	db := sql.OpenDB(&connector{base: base, timeout: c.ConnectTimeout, settings: append([]string{session, isolation}, settings...)})
+	db := sql.OpenDB(to)
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxIdleTime(idle)

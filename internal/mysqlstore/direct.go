@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/wire"
@@ -52,7 +51,7 @@ func (c DirectConfig) WithDefaults() DirectConfig {
 // Validate reports what is wrong with c, which has its defaults. It never shows the DSN.
 func (c DirectConfig) Validate() error {
 	var errs []error
-	if _, err := c.store().driver(); err != nil {
+	if _, err := c.store().servers(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.ConnectTimeout < 0 {
@@ -94,12 +93,12 @@ func OpenDirect(ctx context.Context, c DirectConfig, log *zap.Logger) (_ *Direct
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("check database settings: %w", err)
 	}
-	driver, err := c.store().driver()
+	servers, err := c.store().servers()
 	if err != nil {
 		return nil, fmt.Errorf("check database settings: %w", err)
 	}
-	driver.Logger = driverLog{log}
-	db, err := c.openPool(driver)
+	servers.logTo(log)
+	db, err := c.openPool(servers)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +107,7 @@ func OpenDirect(ctx context.Context, c DirectConfig, log *zap.Logger) (_ *Direct
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	schema := schema{c.store(), driver, db, log}
+	schema := schema{c.store(), servers, db, log}
 	err = schema.checkWithin(ctx, openWait)
 	if c.Migrate && errors.Is(err, ErrSchemaPending) {
 		err = classified("migrate schema", schema.up(ctx))
@@ -132,8 +131,8 @@ func (s *schema) checkWithin(ctx context.Context, d time.Duration) error {
 	return classified("check schema", s.check(ctx))
 }
 
-func (c DirectConfig) openPool(driver *mysql.Config) (*sql.DB, error) {
-	db, err := c.store().openPool(driver, c.MaxOpen, c.MaxIdleTime, lockWait)
+func (c DirectConfig) openPool(v *servers) (*sql.DB, error) {
+	db, err := c.store().openPool(v, c.MaxOpen, c.MaxIdleTime, lockWait)
 	if err != nil {
 		return nil, err
 	}

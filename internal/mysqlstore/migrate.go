@@ -42,13 +42,13 @@ const (
 
 // schema is the schema of a database, as db and whoever migrates sees it.
 type schema struct {
-	config Config
-	driver *mysql.Config
-	db     *sql.DB
-	log    *zap.Logger
+	config  Config
+	servers *servers
+	db      *sql.DB
+	log     *zap.Logger
 }
 
-func (s *Store) schema() *schema { return &schema{s.config, s.driver, s.leases, s.log} }
+func (s *Store) schema() *schema { return &schema{s.config, s.servers, s.leases, s.log} }
 
 // CheckSchema returns nil when the schema is what this version needs. Otherwise the error wraps [ErrSchemaPending] or
 // [ErrSchemaNewer], or says why it is not known. It writes nothing.
@@ -133,9 +133,8 @@ func (s *schema) migrate(ctx context.Context) error {
 
 func (s *schema) up(ctx context.Context) (err error) {
 	// A pool of its own: no read timeout that the DSN may have must end a long ALTER TABLE.
-	d := s.driver.Clone()
-	d.ReadTimeout, d.WriteTimeout = 0, 0
-	db, err := s.config.openPool(d, 4, time.Minute)
+	patient := s.servers.with(func(d *mysql.Config) { d.ReadTimeout, d.WriteTimeout = 0, 0 })
+	db, err := s.config.openPool(patient, 4, time.Minute)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ var rules = map[uint16]rule{
 	1836: again(), // read-only mode
 	3032: again(), // offline mode
 	3100: again(), // error in a replication hook: Group Replication has no majority
+	3797: again(), // Group Replication: waiting for the others before the transaction took too long
+	3798: again(), // Group Replication: waiting at the transaction's begin took too long
 
 	// The connection broke, or somebody ended the statement.
 	1042: again(), // can't get hostname of the client
@@ -127,6 +129,7 @@ var rules = map[uint16]rule{
 	1644: operator("a trigger refuses the row: see its message"), // SIGNAL
 	1665: operator("set the server's binlog_format to ROW or MIXED: commits are READ COMMITTED"),
 	1932: operator(hintBroken), // MariaDB: table does not exist in engine
+	3098: operator("Group Replication refuses a table here: each needs InnoDB and a primary key"),
 
 	// The server's disk and files.
 	3:    operator(hintDisk),   // error writing file, with the system's error number

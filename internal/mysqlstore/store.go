@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -22,7 +21,7 @@ import (
 // Except where a method says otherwise, an error is a *[batcher.Error].
 type Store struct {
 	config  Config
-	driver  *mysql.Config
+	servers *servers
 	log     *zap.Logger
 	metrics *metrics
 
@@ -52,24 +51,24 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 		return nil, fmt.Errorf("check database settings: %w", err)
 	}
 	s := &Store{config: c, log: log}
-	if s.driver, err = c.driver(); err != nil {
+	if s.servers, err = c.servers(); err != nil {
 		return nil, err
 	}
-	s.driver.Logger = driverLog{log}
+	s.servers.logTo(log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.writers, err = c.openPool(s.driver, c.Writers, writerIdle, writerSession); err != nil {
+	if s.writers, err = c.openPool(s.servers, c.Writers, writerIdle, writerSession); err != nil {
 		return nil, err
 	}
-	if s.readers, err = c.openPool(s.driver, c.Readers, time.Minute); err != nil {
+	if s.readers, err = c.openPool(s.servers, c.Readers, time.Minute); err != nil {
 		return nil, err
 	}
 	// Leases have connections of their own, or they would be lost behind slow commits. Three: one each for renewing, for looking, and for
 	// acquiring and releasing.
-	if s.leases, err = c.openPool(s.driver, 3, time.Minute); err != nil {
+	if s.leases, err = c.openPool(s.servers, 3, time.Minute); err != nil {
 		return nil, err
 	}
 	s.reads = reads{db: s.readers, generation: s.presentGeneration, failed: s.fail}

@@ -1,0 +1,77 @@
+package mysqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// driverConn is what go-sql-driver's connections are.
+type driverConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	driver.NamedValueChecker
+}
+
+// conn is a connection that is not used any more once the pools have left its server, or when that cannot serve as a node of a cluster.
+type conn struct {
+	driverConn
+
+	servers *servers
+	index   int
+	unfit   bool // the node told that it is no member; guarded by its one user
+}
+
+var _ driverConn = (*conn)(nil)
+
+// ResetSession implements driver.SessionResetter; the pool calls it before it gives the connection out again.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if !c.fit() {
+		return driver.ErrBadConn
+	}
+	return c.driverConn.ResetSession(ctx) //nolint:wrapcheck // database/sql looks for driver.ErrBadConn itself.
+}
+
+// IsValid implements driver.Validator; the pool calls it when the connection comes back.
+func (c *conn) IsValid() bool { return c.fit() && c.driverConn.IsValid() }
+
+func (c *conn) fit() bool { return !c.unfit && int(c.servers.current.Load()) == c.index }
+
+// ExecContext implements driver.ExecerContext.
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	r, err := c.driverConn.ExecContext(ctx, query, args)
+	return r, c.looked(err)
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	r, err := c.driverConn.QueryContext(ctx, query, args)
+	return r, c.looked(err)
+}
+
+// BeginTx implements driver.ConnBeginTx.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.driverConn.BeginTx(ctx, opts)
+	return tx, c.looked(err)
+}
+
+// looked notes whether err says that the server is no member of its cluster: it answers, and goes on refusing everything.
+func (c *conn) looked(err error) error {
+	var answer *mysql.MySQLError
+	if errors.As(err, &answer) && answer.Number == notPrepared {
+		c.unfit = true
+		c.servers.leave(c.index)
+	}
+	return err
+}
+
+// notPrepared is a Galera node's answer to every statement while it is not one of a majority, or has not yet what the others have.
+const notPrepared = 1047

@@ -1,0 +1,116 @@
+package mysqlstore
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/require"
+
+	"github.com/persistd/persistd/internal/devstack/stacktest"
+)
+
+func TestADSNMayNameSeveralServers(t *testing.T) {
+	t.Parallel()
+	for dsn, want := range map[string][]string{
+		"u:p@tcp(a:1,b:2)/d?tls=true": {"a:1", "b:2"},
+		"u:p@tcp(a,b,c:3)/d":          {"a:3306", "b:3306", "c:3"},
+		"u:p@(,@/x@tcp(a, b)/d":       {"a:3306", "b:3306"},
+		"u:p@tcp([::1]:1,[::2]:2)/d":  {"[::1]:1", "[::2]:2"},
+		"u:p@tcp(a:1)/d":              nil,
+		"u:p@unix(/tmp/a,b)/d":        nil,
+		"tcp(a:1,b:2)":                nil,
+		"":                            nil,
+	} {
+		require.Equal(t, want, Addresses(dsn), dsn)
+		one, err := mysql.ParseDSN(OneAddress(dsn))
+		if len(want) > 0 {
+			require.NoError(t, err, dsn)
+			require.Equal(t, want[0], one.Addr)
+		} else {
+			require.Equal(t, dsn, OneAddress(dsn))
+		}
+	}
+	v, err := Config{DSN: "u:p@tcp(a:1,b:2)/d?tls=true"}.servers()
+	require.NoError(t, err)
+	require.Equal(t, "a", v.drivers[0].TLS.ServerName)
+	require.Equal(t, "b", v.drivers[1].TLS.ServerName, "each server's certificate is of its own name")
+	require.EqualError(t, Config{DSN: "u:hunter2@tcp(a:1,)/d", Owner: "o"}.WithDefaults().Validate(), "dsn: address 2 of 2 is empty")
+}
+
+func TestTheNextServerIsWorkedOnWhenOneFails(t *testing.T) {
+	t.Parallel()
+	one, dsn := stacktest.OwnDatabase(t)
+	two, _ := stacktest.OwnDatabase(t)
+	s := open(t, both(t, dsn, one.Addr(), two), func(c *Config) { c.ConnectTimeout = time.Second })
+	require.NoError(t, s.Ping(t.Context()))
+	require.Equal(t, one.Addr(), s.address())
+
+	one.Kill()
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
+	require.Equal(t, two.Addr(), s.address())
+	require.NoError(t, one.Restart(t.Context()))
+	require.NoError(t, s.Ping(t.Context()))
+	require.Equal(t, two.Addr(), s.address(), "a server that works is not left")
+}
+
+func TestAServerThatDoesNotAnswerIsLeftAlsoByWhoHasNoTimeForTheNext(t *testing.T) {
+	t.Parallel()
+	one, dsn := stacktest.OwnDatabase(t)
+	two, _ := stacktest.OwnDatabase(t)
+	s := open(t, both(t, dsn, one.Addr(), two), func(c *Config) { c.ConnectTimeout = time.Minute })
+	require.NoError(t, syscall.Kill(one.Pid(), syscall.SIGSTOP))
+	t.Cleanup(func() { _ = syscall.Kill(one.Pid(), syscall.SIGCONT) })
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	require.Error(t, s.Ping(ctx))
+	require.NoError(t, s.Ping(t.Context()))
+	require.Equal(t, two.Addr(), s.address())
+}
+
+func TestOnceAServerIsLeftNoConnectionToItIsUsed(t *testing.T) {
+	t.Parallel()
+	one, dsn := stacktest.OwnDatabase(t)
+	two, _ := stacktest.OwnDatabase(t)
+	s := open(t, both(t, dsn, one.Addr(), two))
+	port := func() (port int) {
+		require.NoError(t, s.readers.QueryRowContext(t.Context(), "SELECT @@port").Scan(&port))
+		return port
+	}
+	first := port()
+	s.servers.leave(0)
+	require.NotEqual(t, first, port())
+	s.servers.leave(0)
+	require.Equal(t, two.Addr(), s.address(), "who is late to find out does not undo it")
+}
+
+func TestOfSeveralServersNoneThatIsReadOnlyIsWorkedOn(t *testing.T) {
+	t.Parallel()
+	one, dsn := stacktest.OwnDatabase(t)
+	two, _ := stacktest.OwnDatabase(t)
+	exec(t, open(t, dsn).readers, "SET GLOBAL read_only=ON")
+	s := open(t, both(t, dsn, one.Addr(), two))
+	require.NoError(t, s.Ping(t.Context()))
+	require.Equal(t, two.Addr(), s.address())
+	require.NoError(t, open(t, dsn).Ping(t.Context()), "a server that stands alone is there to be read")
+}
+
+// both is dsn with the address of a second server, of which it makes the password the first one's.
+func both(t testing.TB, dsn, first string, second interface {
+	Addr() string
+	DSN(string) string
+},
+) string {
+	t.Helper()
+	c, err := mysql.ParseDSN(dsn)
+	require.NoError(t, err)
+	other := open(t, second.DSN("persistd"))
+	exec(t, other.readers, "ALTER USER 'root'@'127.0.0.1' IDENTIFIED BY '"+c.Passwd+"'")
+	return strings.Replace(dsn, first, first+","+second.Addr(), 1)
+}
+
+// address is of the server that s works on.
+func (s *Store) address() string { return s.servers.drivers[s.servers.current.Load()].Addr }
