@@ -117,10 +117,11 @@ func TestAReplicaThatOwnsNothingAnswersEverything(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
 	g := newGate(t)
-	owner := s.serveHere(g.hooks(), "PERSISTD_INSTANCE=owner")
-	s.eventually("owner has all partitions", func() bool { return s.owned("owner") == 8 })
+	const one = "PERSISTD_STREAM_PARTITIONS=1" // of which there is nothing to share
+	owner := s.serveHere(g.hooks(), "PERSISTD_INSTANCE=owner", one)
+	s.eventually("owner has the partition", func() bool { return s.owned("owner") == 1 })
 	var cases readCases
-	other := s.serveHere(cases.count(hooks{reads: trusting}), "PERSISTD_INSTANCE=other")
+	other := s.serveHere(cases.count(hooks{reads: trusting}), "PERSISTD_INSTANCE=other", one)
 	require.NoError(t, owner.service.Stop(t.Context()), "from now on only the other one answers")
 	st := s.open()
 
