@@ -22,6 +22,7 @@ import (
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/devstack"
 	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/pkg/client"
 )
@@ -68,6 +69,8 @@ type stack struct {
 	db  *sql.DB
 	nc  *nats.Conn
 	js  jetstream.JetStream
+
+	server *devstack.NATS // of sharedStack; nil else
 }
 
 // newStack is a stack on servers that are there already.
@@ -92,7 +95,10 @@ func newStack(t testing.TB, url, dsn string) *stack {
 // sharedStack has a nats-server of its own and a database of its own on the shared server.
 func sharedStack(t testing.TB) *stack {
 	t.Helper()
-	return newStack(t, stacktest.NATS(t).URL(), stacktest.Database(t))
+	server := stacktest.NATS(t)
+	s := newStack(t, server.URL(), stacktest.Database(t))
+	s.server = server
+	return s
 }
 
 // settings is the environment of a daemon on the stack; more are added as KEY=value.

@@ -33,6 +33,7 @@ type cli struct {
 	Status  statusCmd        `cmd:"" help:"Show the replicas, the log, and how far each partition is."`
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
+	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/persistd/persistd/internal/stream"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// backup keeps what every table holds; restore brings that back, in one transaction, as a restored server has it.
+func (s *stack) backup() (restore func()) {
+	s.t.Helper()
+	var tables []string
+	rows, err := s.db.QueryContext(s.t.Context(), "SELECT table_name FROM information_schema.tables WHERE table_schema=DATABASE()"+
+		" AND table_name NOT LIKE '%_schema_%' AND table_name NOT LIKE 'backup%'")
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, rows.Close()) }()
+	for rows.Next() {
+		var name string
+		require.NoError(s.t, rows.Scan(&name))
+		tables = append(tables, name)
+	}
+	require.NoError(s.t, rows.Err())
+	for _, t := range tables {
+		s.exec("CREATE TABLE backup_" + t + " AS SELECT * FROM " + t)
+	}
+	return func() {
+		s.t.Helper()
+		tx, err := s.db.BeginTx(s.t.Context(), nil)
+		require.NoError(s.t, err)
+		defer func() { _ = tx.Rollback() }() // does nothing once committed
+		for _, t := range tables {
+			for _, q := range []string{"DELETE FROM " + t, "INSERT INTO " + t + " SELECT * FROM backup_" + t} {
+				_, err := tx.ExecContext(s.t.Context(), q)
+				require.NoError(s.t, err, q)
+			}
+		}
+		require.NoError(s.t, tx.Commit())
+	}
+}
+
+// recover runs the command and returns what it says.
+func (s *stack) recover(args ...string) string {
+	s.t.Helper()
+	env := s.settings()
+	var out bytes.Buffer
+	err := run(s.t.Context(), append([]string{"recover"}, args...), func(k string) (string, bool) { v, ok := env[k]; return v, ok }, &out, &out)
+	require.NoError(s.t, err, out.String())
+	return out.String()
+}
+
+// found are the kinds of what the command finds wrong.
+func (s *stack) found() map[string]int {
+	s.t.Helper()
+	var d diagnosis
+	require.NoError(s.t, json.Unmarshal([]byte(s.recover("-o", "json")), &d))
+	kinds := map[string]int{}
+	for _, f := range d.Findings {
+		kinds[f.Kind]++
+	}
+	return kinds
+}
+
+// notReadyFor is what /readyz says is wrong under one check; "" when it is well.
+func (c *child) notReadyFor(check string) string {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, "http://"+c.address()+"/readyz?verbose", nil)
+	require.NoError(c.t, err)
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(c.t, err)
+	defer func() { require.NoError(c.t, res.Body.Close()) }()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(c.t, err)
+	for line := range strings.Lines(string(body)) {
+		if strings.Contains(line, check) && strings.HasPrefix(line, "[-]") {
+			require.NotEqual(c.t, http.StatusOK, res.StatusCode)
+			return line
+		}
+	}
+	return ""
+}
+
+// trimmed waits until the log holds no event.
+func (s *stack) trimmed() {
+	s.t.Helper()
+	s.eventually("log is trimmed", func() bool { return s.events() == 0 })
+}
+
+// marks are the log's marks, as the newest daemon wrote them.
+func (s *stack) mark(partition int) (m stream.Mark) {
+	s.t.Helper()
+	st, err := s.js.Stream(s.t.Context(), "PERSISTD_MARKS")
+	require.NoError(s.t, err)
+	msg, err := st.GetLastMsgForSubject(s.t.Context(), stackSubjects.MarkPartition(partition))
+	if err != nil {
+		return m
+	}
+	require.NoError(s.t, json.Unmarshal(msg.Data, &m))
+	return m
+}
+
+var stackSubjects = wire.Subjects{Prefix: "persistd"}
+
+// answers waits until a server that was started again serves the log.
+func (s *stack) answers() {
+	s.t.Helper()
+	s.eventually("server is back", func() bool { _, err := s.js.Stream(s.t.Context(), "PERSISTD"); return err == nil })
+}
+
+// caughtUp waits until the database has all that the log holds.
+func (s *stack) caughtUp() {
+	s.t.Helper()
+	last := map[int]uint64{}
+	for _, ev := range s.log() {
+		last[ev.Partition] = ev.Message.Sequence
+	}
+	s.reached(last)
+}
