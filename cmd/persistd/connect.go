@@ -25,7 +25,7 @@ import (
 
 // openLog connects to NATS and finds or makes the log.
 func (d *daemon) openLog(ctx context.Context) error {
-	if err := streamConfig(d.cfg.Stream).WithDefaults().Validate(); err != nil {
+	if err := logConfig(d.cfg).WithDefaults().Validate(); err != nil {
 		return err //nolint:wrapcheck // it names the setting.
 	}
 	var refused atomic.Pointer[error] // why the last attempt to connect came to nothing; the connection itself forgets at every attempt
@@ -50,7 +50,7 @@ func (d *daemon) openLog(ctx context.Context) error {
 			}
 			return notConnected(d.cfg.NATS.URL, nats.ErrNoServers)
 		}
-		s, err := stream.Ensure(ctx, js, streamConfig(d.cfg.Stream), d.log.Named("stream"))
+		s, err := stream.Ensure(ctx, js, logConfig(d.cfg), d.log.Named("stream"))
 		var settings *stream.ConfigError
 		var server *stream.ServerError
 		switch {
@@ -203,6 +203,13 @@ func streamConfig(c config.Stream) stream.Config {
 		Name: c.Name, Subjects: wire.Subjects{Prefix: c.Prefix}, Replicas: c.Replicas, Partitions: c.Partitions,
 		MaxBytes: int64(c.MaxBytes), DuplicateWindow: c.DuplicateWindow,
 	}
+}
+
+// logConfig is streamConfig with the size of the dead letters.
+func logConfig(c config.Config) stream.Config {
+	s := streamConfig(c.Stream)
+	s.DeadLetterBytes = int64(c.Poison.MaxBytes)
+	return s
 }
 
 func storeConfig(c config.Config) mysqlstore.Config {

@@ -64,6 +64,7 @@ type daemon struct {
 
 	recovery   *recovery
 	background background
+	letters    *letterbox
 	relaying   atomic.Pointer[relay.Relay] // to be woken by commits; nil while there is none
 
 	waitingFor atomic.Pointer[reason] // what start waits for
@@ -84,6 +85,7 @@ func newDaemon(cfg config.Config, log *zap.Logger, levels admin.Options, h hooks
 		cfg: cfg, log: log, reg: prometheus.NewRegistry(), started: time.Now(), hooks: h,
 		ready: make(chan struct{}), failed: make(chan error, 1),
 	}
+	d.letters = newLetterbox(d.reg, log.Named("poison"))
 	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &lag{d: d})
 	levels.Listen, levels.DebugListen, levels.Version = cfg.HTTP.Listen, cfg.Pprof.Listen, version
 	levels.Gatherer, levels.Registerer, levels.Log = d.reg, d.reg, log.Named("admin")
@@ -134,9 +136,11 @@ func (d *daemon) start(ctx context.Context) error {
 	if d.hooks.store != nil {
 		store = d.hooks.store(store)
 	}
+	metrics, circuit := batcher.NewMetrics(d.reg), circuitConfig(d.cfg.Poison, batching)
 	shared := batcher.Deps{
 		Store: store, DeadLetters: d.stream.DeadLetters(), Gate: semaphore.NewWeighted(int64(d.cfg.MySQL.Writers)),
-		OnCommit: d.committed, Metrics: batcher.NewMetrics(d.reg), Log: d.log.Named("batcher"),
+		Circuit:  batcher.NewCircuit(circuit, metrics, d.log.Named("poison")),
+		OnCommit: d.committed, Metrics: metrics, Log: d.log.Named("batcher"),
 	}
 	d.set = partition.New(partition.Config{
 		Partitions: d.stream.Partitions(), Lease: d.cfg.Lease.Duration,
@@ -194,6 +198,7 @@ func (d *daemon) watchLog(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		d.letters.look(ctx, d.stream.DeadLetters())
 		if _, err := d.stream.Info(ctx); errors.Is(err, stream.ErrOther) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			d.fail(err) // not found may be a cluster that starts; readiness says so
 			return

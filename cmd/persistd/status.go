@@ -47,8 +47,8 @@ func (d *daemon) status(ctx context.Context) wire.Status {
 		}
 	})
 	asked.Go(func() {
-		if n, err := d.stream.DeadLetters().Count(ctx); err == nil {
-			st.DeadLetters = n
+		if fill, err := d.stream.DeadLetters().Fill(ctx); err == nil {
+			st.DeadLetters, st.DeadLetterBytes, st.DeadLetterMaxBytes = fill.Messages, fill.Bytes, fill.MaxBytes
 		}
 	})
 	var rows []mysqlstore.PartitionRow
@@ -197,8 +197,16 @@ func printStatus(std std, replicas []wire.Status) error {
 		t.AppendRow(table.Row{name, "", "", "no answer", shares[name].Has, shares[name].Share})
 	}
 	out := t.Render()
-	out += fmt.Sprintf("\n\nlog %s: last sequence %d, %s of %s, %d dead letters\n\n", newest.Stream, newest.LastSeq,
+	out += fmt.Sprintf("\n\nlog %s: last sequence %d, %s of %s, %d dead letters", newest.Stream, newest.LastSeq,
 		humanize.IBytes(newest.LogBytes), humanize.IBytes(newest.MaxBytes), newest.DeadLetters)
+	if newest.DeadLetters > 0 {
+		out += fmt.Sprintf(" (%s of %s", humanize.IBytes(newest.DeadLetterBytes), humanize.IBytes(newest.DeadLetterMaxBytes))
+		if nearlyFull(newest.DeadLetterBytes, newest.DeadLetterMaxBytes) {
+			out += ": nearly full"
+		}
+		out += "; see persistd dlq ls)"
+	}
+	out += "\n\n"
 	t = table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"partition", "owner", "epoch", "position", "lag events", "lag", "phase", "error"})

@@ -48,13 +48,14 @@ const (
 	// Operator is a failure that passes once somebody does something: a missing right, a missing table. Retried for ever, and
 	// the replica is not ready meanwhile.
 	Operator
-	// Never is data that the database will never take: the batch is halved until the event stands alone, which is then poison.
+	// Never is data that the database will never take, where the store cannot tell whose: the batch is halved until the event stands alone,
+	// which is then poison.
 	Never
 	// Lost is the end of the term: another owner or epoch stands in the partition's row. Nothing was written (I3).
 	Lost
-	// Refused is events that the state of the database forbids: writes of an older attempt than their run's. Nothing was written; they
-	// become poison ([Error].Refused says why), and the rest of the batch is committed anew. One that names no event of the batch,
-	// or only poison, is retried as Again is.
+	// Refused is events that the store names: what the database will never take of them is shown to be theirs; or its state forbids them, as
+	// writes of an older attempt than their run's. Nothing was written; they become poison ([Error].Refused says why), and the rest of the
+	// batch is committed anew. One that names no event of the batch, or only poison, is retried as Again is.
 	Refused
 	// Moved is a position that is not the batch's After although the term is ours: the database was restored, or edited. The
 	// partition is read again from where it is (I2).

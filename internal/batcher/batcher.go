@@ -37,6 +37,8 @@ type Deps struct {
 	// Gate bounds the commits of all partitions that run at the same time; nil means no bound. A batch is gathered when it has
 	// its place, so that it holds what came while it waited.
 	Gate *semaphore.Weighted
+	// Circuit holds back the dead letters when nearly every event is poison; nil never does.
+	Circuit *Circuit
 	// OnCommit is called after each commit, in order, from the batcher's goroutine; it must not block. May be nil.
 	OnCommit func(Committed)
 	Metrics  *Metrics
@@ -55,17 +57,20 @@ const queueEvents = 4096
 //   - I1: an event leaves its hands committed, kept as a dead letter, or not at all: then it is still in the log.
 //   - I2: batches are contiguous: each continues from the position at which the one before ended.
 //   - I5: an event is never split between batches.
-//   - I7: poison is taken out by halving and kept before the position passes it; an outage is waited for.
+//   - I7: poison is taken out, by its name or by halving, and kept before the position passes it; an outage is waited for, and so is
+//     what makes nearly everything poison (see [Circuit]).
 //
 // Run, in outline:
 //
 //	for the next event, until Close and an empty queue:
 //	    take a place at the gate; gather what else is queued, up to the bounds
+//	    too much poison → commit what stands before it, wait, look again
 //	    keep dead letters of the gathered poison                     (crash here: read again, kept again: one letter)
 //	    commit                                                       (crash here: all or nothing, read again from the position)
 //	        again, operator → wait, the same batch again             (the outcome may be unknown: Commit finds out)
-//	        never           → two halves; a single event is poison: keep its dead letter, commit past it
-//	        refused         → the events named are poison: keep their dead letters, commit the rest with them passed over
+//	        never           → two halves; a single event is refused
+//	        refused         → the events named are poison: keep their dead letters, commit the rest with them passed over;
+//	                          too much poison: wait, the same batch again
 //	                                                                 (crash between the two: read again, refused again, one letter each)
 //	        lost, moved     → return: the term is over, nothing is remembered
 //

@@ -155,6 +155,7 @@ type bundle struct {
 	graves  *graveyard
 	reg     *prometheus.Registry
 	reports []batcher.Committed
+	circuit *batcher.Circuit
 }
 
 func setup(t *testing.T, cfg batcher.Config, change ...func(*batcher.Deps)) *bundle {

@@ -15,35 +15,87 @@ import (
 // errNobody is a refusal that no event of the batch is left to answer for.
 var errNobody = errors.New("store refused no event that it was given to apply")
 
+// poisoned commits a batch of which some events were poison before it was tried, and are kept nowhere yet.
+func (b *Batcher) poisoned(ctx context.Context, batch *Batch, begin time.Time) error {
+	retry := b.retries()
+	for {
+		poison, first := poisonOf(batch.Events)
+		if len(poison) == 0 {
+			return b.commit(ctx, batch, begin)
+		}
+		way := b.deps.Circuit.admit(poison, writers(batch.Events))
+		upTo := len(batch.Events) // what is done now; the rest in the next round
+		switch {
+		case way == probing:
+			poison, upTo = poison[:1], first+1
+		case way == held && first > 0:
+			poison, upTo = nil, first
+		case way == held:
+			if err := b.wait(ctx, retry.NextBackOff(), b.deps.Circuit.refusal()); err != nil {
+				return err
+			}
+			b.gather(batch) // what came since may show that not everything is poison
+			continue
+		}
+		if err := b.bury(ctx, poison); err != nil {
+			return err
+		}
+		rest := batch.Events[upTo:]
+		if err := b.commit(ctx, b.part(batch.Events[:upTo:upTo]), begin); err != nil || len(rest) == 0 {
+			return err
+		}
+		batch = b.part(rest)
+	}
+}
+
+// poisonOf are the events that are poison, and where the first one is.
+func poisonOf(events []wire.Event) (poison []wire.Event, first int) {
+	for i := range events {
+		if events[i].Poison == nil {
+			continue
+		}
+		if poison == nil {
+			first = i
+		}
+		poison = append(poison, events[i])
+	}
+	return poison, first
+}
+
+// writers counts the events that are not poison.
+func writers(events []wire.Event) (n int) {
+	for i := range events {
+		if events[i].Poison == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// placeOf is where ev is in batch.
+func placeOf(batch *Batch, ev *wire.Event) int {
+	return slices.IndexFunc(batch.Events, func(x wire.Event) bool { return x.Message.Sequence == ev.Message.Sequence })
+}
+
 // split commits the two halves of a batch that the database refused, one after the other. The event at fault is found in log₂ steps,
-// and all others commit.
+// and all others commit. It is for what the store cannot tell whose fault it is.
 func (b *Batcher) split(ctx context.Context, batch *Batch, begin time.Time) error {
 	b.deps.Metrics.splits.Inc()
 	half := len(batch.Events) / 2
-	for _, events := range [][]wire.Event{batch.Events[:half], batch.Events[half:]} {
-		part := &Batch{Partition: batch.Partition, Epoch: batch.Epoch, After: b.position, Events: events}
-		for i := range events {
-			part.Rows += len(events[i].Ops)
-			part.Bytes += events[i].Size
+	return b.commitAll(ctx, begin, batch.Events[:half], batch.Events[half:])
+}
+
+// commitAll commits parts of a batch, one after the other.
+func (b *Batcher) commitAll(ctx context.Context, begin time.Time, parts ...[]wire.Event) error {
+	for _, events := range parts {
+		if len(events) == 0 {
+			continue
 		}
-		if err := b.commit(ctx, part, begin); err != nil {
+		if err := b.commit(ctx, b.part(events), begin); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// condemn makes poison of the only event of a batch that the database refuses for good, and moves the position past it.
-func (b *Batcher) condemn(ctx context.Context, batch *Batch, begin time.Time, e *Error) error {
-	ev := batch.Events[0]
-	ev.Ops = nil
-	ev.Poison = &wire.Poison{Code: wire.CodeDatabase, Reason: e.Error(), ErrorNumber: e.Number}
-	if err := b.bury(ctx, []wire.Event{ev}); err != nil {
-		return err
-	}
-	return b.commit(ctx, &Batch{
-		Partition: batch.Partition, Epoch: batch.Epoch, After: batch.After, Events: []wire.Event{ev}, Bytes: ev.Size,
-	}, begin)
 }
 
 // without is the batch with the refused events made poison, and those events: the ones that were not poison before. Their bytes stay
@@ -61,17 +113,34 @@ func without(batch *Batch, why map[uint64]wire.Poison) (rest *Batch, refused []w
 	return rest, refused
 }
 
-// refuse keeps dead letters of the events that the store refused and commits the rest of their batch. That may be refused again, for
-// others: each round makes at least one more event poison, so there are at most as many rounds as events.
-func (b *Batcher) refuse(ctx context.Context, rest *Batch, refused []wire.Event, begin time.Time) error {
+// refuse goes on with a batch of which the store refused some events, the first of them at at; rest are its events with those made poison.
+//
+//	admitted → keep dead letters of all refused, commit the rest. That may be refused again, for others: each round makes at least
+//	           one more event poison, so there are at most as many rounds as events
+//	probing  → the same with the first of them, and what is behind it as it was
+//	held     → commit what is before the first, and what is from there on as it was: it will wait
+func (b *Batcher) refuse(ctx context.Context, way passage, events, rest, refused []wire.Event, at int, begin time.Time) error {
+	switch way {
+	case held:
+		return b.commitAll(ctx, begin, events[:at], events[at:])
+	case probing:
+		if err := b.bury(ctx, refused[:1]); err != nil {
+			return err
+		}
+		return b.commitAll(ctx, begin, slices.Concat(events[:at], rest[at:at+1]), events[at+1:])
+	case admitted:
+	}
 	if err := b.bury(ctx, refused); err != nil {
 		return err
 	}
-	return b.commit(ctx, rest, begin)
+	return b.commitAll(ctx, begin, rest)
 }
 
 // bury keeps dead letters of poison, for as long as it takes: the position must not pass an event that is kept nowhere.
 func (b *Batcher) bury(ctx context.Context, poison []wire.Event) error {
+	if len(poison) == 0 {
+		return nil
+	}
 	bytes := 0
 	for i := range poison {
 		bytes += poison[i].Size

@@ -55,45 +55,49 @@ func (b *Batcher) take(ctx context.Context, first wire.Event) error {
 	if err := b.pass(ctx); err != nil {
 		return err
 	}
-	batch, poison := b.gather(first)
-	if len(poison) == 0 {
-		err := b.attempt(ctx, batch, 1)
-		b.leave()
-		return b.settle(ctx, batch, begin, err)
+	batch := b.part([]wire.Event{first})
+	b.gather(batch)
+	if poison, _ := poisonOf(batch.Events); len(poison) > 0 {
+		b.leave() // a dead letter can be long in coming; the other partitions' commits go on
+		return b.poisoned(ctx, batch, begin)
 	}
-	b.leave() // a dead letter can be long in coming; the other partitions' commits go on
-	if err := b.bury(ctx, poison); err != nil {
-		return err
-	}
-	return b.commit(ctx, batch, begin)
+	err := b.attempt(ctx, batch, 1)
+	b.leave()
+	return b.settle(ctx, batch, begin, err)
 }
 
-// gather fills a batch with first and what is queued behind it, as far as the bounds go.
-func (b *Batcher) gather(first wire.Event) (batch *Batch, poison []wire.Event) {
-	batch = &Batch{Partition: b.start.Partition, Epoch: b.start.Epoch, After: b.position}
-	add := func(ev wire.Event) {
+// part is a batch of events, which continue from the position.
+func (b *Batcher) part(events []wire.Event) *Batch {
+	batch := &Batch{Partition: b.start.Partition, Epoch: b.start.Epoch, After: b.position, Events: events}
+	for i := range events {
+		batch.Rows += len(events[i].Ops)
+		batch.Bytes += events[i].Size
+	}
+	return batch
+}
+
+// gather adds to a batch what is queued behind it, as far as the bounds go.
+func (b *Batcher) gather(batch *Batch) {
+	for {
+		if b.carry == nil {
+			select {
+			case ev, ok := <-b.queue:
+				if !ok {
+					return
+				}
+				b.carry = &ev
+			default:
+				return
+			}
+		}
+		ev := *b.carry
+		if batch.Rows+len(ev.Ops) > b.cfg.MaxRows || batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
+			return
+		}
+		b.carry = nil
 		batch.Events = append(batch.Events, ev)
 		batch.Rows += len(ev.Ops)
 		batch.Bytes += ev.Size
-		if ev.Poison != nil {
-			poison = append(poison, ev)
-		}
-	}
-	add(first)
-	for {
-		select {
-		case ev, ok := <-b.queue:
-			if !ok {
-				return batch, poison
-			}
-			if batch.Rows+len(ev.Ops) > b.cfg.MaxRows || batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
-				b.carry = &ev
-				return batch, poison
-			}
-			add(ev)
-		default:
-			return batch, poison
-		}
 	}
 }
 
@@ -109,7 +113,7 @@ func (b *Batcher) commit(ctx context.Context, batch *Batch, begin time.Time) err
 
 // settle does what the outcome of the first attempt asks for, until the batch is committed or the term is over.
 func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err error) error {
-	retry, times := b.retries(), 1
+	retry, times, wasHeld := b.retries(), 1, false
 	for err != nil {
 		e := classify(err)
 		switch {
@@ -119,14 +123,23 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 			return fmt.Errorf("commit batch of %d events: %w", len(batch.Events), e)
 		case e.Class == Never && len(batch.Events) > 1:
 			return b.split(ctx, batch, begin)
-		case e.Class == Never && batch.Rows > 0:
-			return b.condemn(ctx, batch, begin, e)
+		case e.Class == Never && batch.Rows > 0: // it stands alone: it is the one
+			e = &Error{Class: Refused, Number: e.Number, Err: e.Err, Refused: map[uint64]wire.Poison{
+				batch.Last(): {Code: wire.CodeDatabase, Reason: e.Error(), ErrorNumber: e.Number},
+			}}
+			fallthrough
 		case e.Class == Refused:
-			if rest, refused := without(batch, e.Refused); len(refused) > 0 {
-				return b.refuse(ctx, rest, refused, begin)
+			rest, refused := without(batch, e.Refused)
+			if len(refused) == 0 {
+				// Nobody new is named: the same commit would only be refused again. The store is at fault, and somebody may mend it.
+				e = &Error{Class: Again, Number: e.Number, Hint: e.Hint, Err: errors.Join(errNobody, e.Err)}
+				break
 			}
-			// Nobody new is named: the same commit would only be refused again. The store is at fault, and somebody may mend it.
-			e = &Error{Class: Again, Number: e.Number, Hint: e.Hint, Err: errors.Join(errNobody, e.Err)}
+			way, at := b.deps.Circuit.admit(refused, writers(rest.Events)), placeOf(batch, &refused[0])
+			if way != held || at > 0 {
+				return b.refuse(ctx, way, batch.Events, rest.Events, refused, at, begin)
+			}
+			e, wasHeld = b.deps.Circuit.refusal(), true // try the same again: it may be mended by then
 		}
 		// Again and Operator. Never without a row is the database refusing the position itself: nobody's event is at fault.
 		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
@@ -139,7 +152,9 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 		err = b.attempt(ctx, batch, times)
 		b.leave()
 	}
+	good := writers(batch.Events)
 	b.committed(batch, begin)
+	b.deps.Circuit.committed(good, wasHeld)
 	return nil
 }
 

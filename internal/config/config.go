@@ -28,6 +28,7 @@ type Config struct {
 	Batch     Batch     `embed:"" prefix:"batch-" group:"Batches"`
 	Retry     Retry     `embed:"" prefix:"retry-" group:"Retries"`
 	Lease     Lease     `embed:"" prefix:"lease-" group:"Leases"`
+	Poison    Poison    `embed:"" prefix:"poison-" group:"Dead letters"`
 	Relay     Relay     `embed:"" prefix:"relay-" group:"Outbox relay"`
 	Retention Retention `embed:"" prefix:"retention-" group:"Retention"`
 	HTTP      HTTP      `embed:"" prefix:"http-" group:"HTTP"`
@@ -132,6 +133,18 @@ type Retry struct {
 type Lease struct {
 	// How long a partition stays with an owner that is no longer heard of, 1s to 10m. It is renewed at a third of that.
 	Duration time.Duration `name:"duration" default:"10s"`
+}
+
+// Poison is what is done with events that can never be applied.
+type Poison struct {
+	// on stops writing dead letters when nearly every event is poison (90 % of the last 4000, or of four full batches if those are larger, and
+	// at least 100): the replica is then not ready, and waits for somebody to mend what is wrong. off keeps all poison as dead letters, however much it is.
+	Circuit string `name:"circuit" default:"on"`
+	// While it is stopped, how often one letter is written all the same, so as to see what is behind it. Must be above zero.
+	Probe time.Duration `name:"probe" default:"30s"`
+	// Bytes the stream of dead letters may hold, at least 80MiB; one that allows less is raised. Zero means a sixteenth of the log's limit, at least
+	// 80MiB and at most 1GiB, should persistd make it. When it is full, partitions wait at their poison.
+	MaxBytes Bytes `name:"max-bytes" default:"0"`
 }
 
 // Relay publishes outbox events once they are committed.

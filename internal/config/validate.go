@@ -20,6 +20,7 @@ func (c Config) Validate() error {
 	c.validateStream(&v)
 	c.validateMySQL(&v)
 	c.validateBatches(&v)
+	c.validatePoison(&v)
 	c.validateRelay(&v)
 	c.validateRetention(&v)
 	c.validateOutside(&v)
@@ -93,6 +94,13 @@ func (c Config) validateRelay(v *violations) {
 	v.positive("relay.interval", r.Interval)
 	v.check(r.MaxBytes == 0 || r.MaxBytes >= 16<<20, "relay.max_bytes", "must be 0 or at least 16MiB", r.MaxBytes)
 	v.check(r.MaxAge >= 0, "relay.max_age", "must not be below 0", showDuration(r.MaxAge))
+}
+
+func (c Config) validatePoison(v *violations) {
+	p := c.Poison
+	v.oneOf("poison.circuit", p.Circuit, "on", "off")
+	v.positive("poison.probe", p.Probe)
+	v.check(p.MaxBytes == 0 || p.MaxBytes >= 80<<20, "poison.max_bytes", "must be 0 or at least 80MiB", p.MaxBytes)
 }
 
 func (c Config) validateRetention(v *violations) {

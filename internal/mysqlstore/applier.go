@@ -20,6 +20,8 @@ type applier struct {
 	generation uint32
 	// runless says that persistd_runs has no row of the events' runs, so that none is looked for. apply clears it when it makes one.
 	runless bool
+	// naming says that events which the server refuses for good are looked for, and named in the error.
+	naming bool
 }
 
 // outcome is what became of an event.

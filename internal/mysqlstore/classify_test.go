@@ -94,12 +94,12 @@ func TestErrorsOfTheRealServer(t *testing.T) {
 		state   string
 		want    batcher.Class
 	}{
-		{name: "a node id that is too long", node: node, state: `1`, want: batcher.Never},
-		{name: "a state that is no JSON", state: `{`, want: batcher.Never},
-		{name: "a state that is empty", state: ``, want: batcher.Never},
-		{name: "a state nested deeper than any server takes", state: strings.Repeat("[", 200) + strings.Repeat("]", 200), want: batcher.Never},
-		{name: "a state with half a surrogate pair", state: `"\ud800"`, want: batcher.Never},
-		{name: "a node id that is not UTF-8", node: "\xff", state: `1`, want: batcher.Never},
+		{name: "a node id that is too long", node: node, state: `1`, want: batcher.Refused},
+		{name: "a state that is no JSON", state: `{`, want: batcher.Refused},
+		{name: "a state that is empty", state: ``, want: batcher.Refused},
+		{name: "a state nested deeper than any server takes", state: strings.Repeat("[", 200) + strings.Repeat("]", 200), want: batcher.Refused},
+		{name: "a state with half a surrogate pair", state: `"\ud800"`, want: batcher.Refused},
+		{name: "a node id that is not UTF-8", node: "\xff", state: `1`, want: batcher.Refused},
 		{name: "a table that is missing", prepare: "DROP TABLE workflow_steps", state: `1`, want: batcher.Operator},
 		{name: "a column that is missing", prepare: "ALTER TABLE workflow_steps DROP COLUMN log_gen", state: `1`, want: batcher.Operator},
 		{

@@ -23,7 +23,7 @@ import (
 //	I5: whole events are applied; one of which a part is refused is none at all.
 //
 //	lock and move the position, if owner, epoch and position are ours    ── not one row: roll back, find out why
-//	apply the events (see applier)                                       ── some are of an older attempt: roll back, say which
+//	apply the events (see applier)                                       ── some are of an older attempt, or refused: roll back, say which
 //	commit                                                               ── an error leaves open whether it happened
 //
 // Whatever fails before COMMIT was sent has written nothing: the transaction is rolled back, or its connection is dropped and the
@@ -66,12 +66,16 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 	if err != nil {
 		return err
 	}
-	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless}
+	only, more := writers(b.Events)
+	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless, naming: more}
 	outcomes, err := a.apply(ctx, b.Events)
 	if err == nil {
 		err = refusal(b.Events, outcomes)
 	}
 	if err != nil {
+		if only != nil && len(b.Events) > 1 && ofValue(err) {
+			return blame(map[*wire.Event]error{only: err}, err) // it needs no search
+		}
 		return err
 	}
 	if err := end(ctx, conn, "COMMIT"); err != nil {

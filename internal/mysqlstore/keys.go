@@ -148,7 +148,7 @@ func (a *applier) readKeys(ctx context.Context, keys []string) (map[string]keyUs
 func (a *applier) insertKeys(ctx context.Context, claims map[string]row) (taken bool, err error) {
 	keys := slices.Sorted(maps.Keys(claims))
 	statements := 0
-	err = a.run(ctx, &insertKeys, len(keys), func(q []byte, i int) []byte {
+	item := func(q []byte, i int) []byte {
 		x := claims[keys[i]]
 		q = append(q, '(')
 		q = appendString(q, keys[i])
@@ -162,9 +162,14 @@ func (a *applier) insertKeys(ctx context.Context, claims map[string]row) (taken 
 		q = append(q, ',')
 		q = appendLogged(q, x.event.Message.Logged)
 		return append(q, ')')
-	}, func(ctx context.Context, q string) error {
-		statements++
-		return a.exec(ctx, q)
+	}
+	err = a.runFor(ctx, &writing{
+		st: &insertKeys, n: len(keys), item: item,
+		of: func(i int) []*wire.Event { return []*wire.Event{claims[keys[i]].event} },
+		exec: func(ctx context.Context, q string) error {
+			statements++
+			return a.exec(ctx, q)
+		},
 	})
 	var answer *mysql.MySQLError
 	taken = errors.As(err, &answer) && answer.Number == duplicateEntry

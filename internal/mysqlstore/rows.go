@@ -18,6 +18,14 @@ type row struct {
 	op    *wire.Op
 }
 
+// json are the values that go into columns of JSON.
+func (r row) json() [][]byte {
+	if v2 := r.op.V2; v2 != nil {
+		return [][]byte{r.op.State, v2.Frontier, v2.RecordedIOs}
+	}
+	return [][]byte{r.op.State}
+}
+
 // rows are what events write, by table.
 type rows struct{ steps, checkpoints, checkpointsV2, outbox []row }
 
@@ -70,8 +78,13 @@ func (a *applier) write(ctx context.Context, r *rows) error {
 		if !a.guarded() {
 			st = &w.to.plain
 		}
-		item := func(q []byte, i int) []byte { return w.to.row(q, w.rows[i], a.place(w.rows[i].event)) }
-		if err := a.run(ctx, st, len(w.rows), item, a.exec); err != nil {
+		err := a.runFor(ctx, &writing{
+			st: st, n: len(w.rows), exec: a.exec,
+			item: func(q []byte, i int) []byte { return w.to.row(q, w.rows[i], a.place(w.rows[i].event)) },
+			of:   func(i int) []*wire.Event { return []*wire.Event{w.rows[i].event} },
+			json: func(i int) [][]byte { return w.rows[i].json() },
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,11 @@ func (a *applier) lockRuns(ctx context.Context, events []wire.Event) (runStates,
 			q = appendString(q, missing[i])
 			return append(q, ",UTC_TIMESTAMP(6))"...)
 		}
-		if err := a.run(ctx, &insertRuns, len(missing), insert, a.exec); err != nil {
+		err := a.runFor(ctx, &writing{
+			st: &insertRuns, n: len(missing), item: insert, exec: a.exec,
+			of: func(i int) []*wire.Event { return a.needing(events, missing[i]) },
+		})
+		if err != nil {
 			return nil, err
 		}
 		if err := a.readRuns(ctx, runs, missing); err != nil {
@@ -53,6 +57,19 @@ func (a *applier) lockRuns(ctx context.Context, events []wire.Event) (runStates,
 	return runs, nil
 }
 
+// needs is whether ev's run must have a row.
+func (a *applier) needs(ev *wire.Event) bool { return ev.Attempt > 0 || a.guarded() && deletes(ev) }
+
+// needing are the events of a run for which it must have a row.
+func (a *applier) needing(events []wire.Event, run string) (all []*wire.Event) {
+	for i := range events {
+		if ev := &events[i]; ev.RunID == run && ev.Poison == nil && a.needs(ev) {
+			all = append(all, ev)
+		}
+	}
+	return all
+}
+
 // runsOf are the runs whose rows matter, and those of them that must have one.
 func (a *applier) runsOf(events []wire.Event) (runs runStates, needed []string) {
 	for i := range events {
@@ -60,7 +77,7 @@ func (a *applier) runsOf(events []wire.Event) (runs runStates, needed []string) 
 		if ev.RunID == "" || ev.Poison != nil {
 			continue
 		}
-		needs := ev.Attempt > 0 || a.guarded() && deletes(ev)
+		needs := a.needs(ev)
 		if a.runless && !needs || runs[ev.RunID] != nil && !needs {
 			continue
 		}

@@ -32,7 +32,8 @@ const packetSlack = 1 << 10
 // buffers are reused between commits: a statement is as long as the states in it. Larger ones than common are let go.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// run runs st for n items, in as few statements as fit into packets: item appends the i-th one, exec runs a text.
+// run runs st for n items, in as few statements as fit into packets: item appends the i-th one, exec runs a text. The error of a statement
+// that failed says which items it was about: it is a *partError.
 func (a *applier) run(ctx context.Context, st *statement, n int, item func(q []byte, i int) []byte, exec execFunc) error {
 	if n == 0 {
 		return nil
@@ -49,6 +50,12 @@ func (a *applier) run(ctx context.Context, st *statement, n int, item func(q []b
 	}()
 	limit := min(statementBytes, packet)
 	q, held := append((*buf)[:0], st.head...), 0
+	send := func(q []byte, to int) error {
+		if err := a.send(ctx, st, q, held, exec); err != nil {
+			return &partError{to - held, to, err}
+		}
+		return nil
+	}
 	for i := range n {
 		start := len(q)
 		if held > 0 {
@@ -57,13 +64,13 @@ func (a *applier) run(ctx context.Context, st *statement, n int, item func(q []b
 		first := len(q)
 		q = item(q, i)
 		if size := len(st.head) + len(q) - first + len(st.tail); size > packet {
-			return &verdict{class: batcher.Never, number: packetTooLarge, err: fmt.Errorf(
-				"%s %s: one needs a statement of %d bytes, more than the server's max_allowed_packet takes", st.verb, st.what, size)}
+			return &partError{i, i + 1, &verdict{class: batcher.Never, number: packetTooLarge, err: fmt.Errorf(
+				"%s %s: one needs a statement of %d bytes, more than the server's max_allowed_packet takes", st.verb, st.what, size)}}
 		}
 		if held > 0 && (len(q)+len(st.tail) > limit || held == st.most) {
 			next := bytes.Clone(q[first:])
 			q = append(q[:start], st.tail...)
-			if err := a.send(ctx, st, q, held, exec); err != nil {
+			if err := send(q, i); err != nil {
 				return err
 			}
 			q, held = append(q[:len(st.head)], next...), 0
@@ -72,7 +79,7 @@ func (a *applier) run(ctx context.Context, st *statement, n int, item func(q []b
 	}
 	q = append(q, st.tail...)
 	*buf = q
-	return a.send(ctx, st, q, held, exec)
+	return send(q, n)
 }
 
 // execFunc runs the text q.

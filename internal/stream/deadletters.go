@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	minDeadLetterBytes     = 16 << 20
+	// minDeadLetterBytes holds the letters of the largest transaction in parts: its bodies, and what each of its messages has in headers.
+	minDeadLetterBytes     = wire.MaxTransaction + wire.MaxParts*(16<<10)
 	defaultDeadLetterBytes = 1 << 30
 
 	// Waits between attempts to keep a letter while its stream is full or away.
@@ -62,8 +63,16 @@ func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.
 	if len(c.list) > 0 {
 		return nil, &ConfigError{Stream: name, Violations: c.list}
 	}
-	if _, err := e.raise(ctx, info, subjects, e.cfg.DeadLetterBytes); err != nil {
-		return nil, err
+	if _, err := e.raise(ctx, info, subjects, max(e.cfg.DeadLetterBytes, minDeadLetterBytes)); err != nil {
+		if !noRoom(err) || e.cfg.DeadLetterBytes != 0 {
+			return nil, err
+		}
+		// It was made by an earlier version, and serves as it is until a transaction comes that it cannot take.
+		e.log.Warn("stream of dead letters is smaller than the letters of the largest transaction", zap.String("name", name), zap.Error(err),
+			zap.Int64("max_bytes", info.Config.MaxBytes), zap.Int64("wanted", minDeadLetterBytes), zap.String("hint", "give the account more storage"))
+		if _, err := e.raise(ctx, info, subjects, 0); err != nil {
+			return nil, err
+		}
 	}
 	return e.openLetters(created), nil
 }
@@ -80,15 +89,24 @@ func (e *ensurer) openLetters(created time.Time) *DeadLetters {
 // Name is the stream's name.
 func (d *DeadLetters) Name() string { return d.name }
 
-// Count is how many messages the stream holds: the letters, and the further parts of those too large for one message.
-func (d *DeadLetters) Count(ctx context.Context) (uint64, error) {
+// Fill is what the stream of the letters holds.
+type Fill struct {
+	// Messages are the letters, and the further parts of those too large for one message.
+	Messages uint64
+	// Bytes of at most MaxBytes. When the next letter does not fit, its partition waits.
+	Bytes, MaxBytes uint64
+}
+
+// Fill asks the stream's leader what it holds.
+func (d *DeadLetters) Fill(ctx context.Context) (Fill, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	st, err := d.js.Stream(ctx, d.name)
 	if err != nil {
-		return 0, fmt.Errorf("ask for stream %s: %w", d.name, err)
+		return Fill{}, fmt.Errorf("ask for stream %s: %w", d.name, err)
 	}
-	return st.CachedInfo().State.Msgs, nil
+	info := st.CachedInfo()
+	return Fill{Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: uint64(max(0, info.Config.MaxBytes))}, nil
 }
 
 // Put keeps a letter of each event and returns once all are stored. While the stream is full or away it waits and tries again, until

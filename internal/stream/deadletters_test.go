@@ -199,7 +199,11 @@ func TestALetterIsCompleteHoweverLargeTheEventIs(t *testing.T) {
 func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
-	s := ensure(t, js, Config{DeadLetterBytes: minDeadLetterBytes})
+	s := ensure(t, js, Config{})
+	small := info(t, js, "PERSISTD_DLQ").Config
+	small.MaxBytes = 16 << 20
+	_, err := js.UpdateStream(within(t), small)
+	require.NoError(t, err)
 	big := bytes.Repeat([]byte("x"), 1000<<10)
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
@@ -215,6 +219,10 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return logs.FilterMessage("keep dead letter: try again").Len() > 1 }, 10*time.Second, 10*time.Millisecond)
 	require.Contains(t, logs.All()[0].ContextMap()["error"].(string), "maximum bytes exceeded", "%v", logs.All()[0])
+	fill, err := s.DeadLetters().Fill(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 16<<20, fill.MaxBytes)
+	require.Greater(t, fill.Bytes, fill.MaxBytes*9/10)
 	_, found, err := s.DeadLetters().DeadLetter(ctx, 3, 1)
 	require.NoError(t, err)
 	require.True(t, found, "the oldest letter stays")
@@ -250,4 +258,29 @@ func TestEnsureRefusesAnUnsafeStreamOfDeadLetters(t *testing.T) {
 	require.Len(t, broken.Violations, 2)
 	require.ErrorContains(t, err, "nats stream edit PERSISTD_DLQ --max-age 0")
 	require.ErrorContains(t, err, "nats stream edit PERSISTD_DLQ --discard new")
+}
+
+// The letters of the largest transaction fit where nothing else is; so a stream that an earlier version made is raised.
+func TestTheSmallestStreamHoldsTheLettersOfTheLargestTransaction(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	_, err := js.CreateStream(within(t), jetstream.StreamConfig{
+		Name: "PERSISTD_DLQ", Subjects: []string{"persistd.dlq.*.*"}, MaxBytes: 16 << 20, Discard: jetstream.DiscardNew, AllowDirect: true,
+	})
+	require.NoError(t, err)
+	s := ensure(t, js, Config{MaxBytes: 64 << 20})
+	require.EqualValues(t, minDeadLetterBytes, info(t, js, "PERSISTD_DLQ").Config.MaxBytes)
+	ev := poisonEvent(wire.MaxParts, nil, nil)
+	ev.Poison.Reason = string(bytes.Repeat([]byte("r"), 4<<10))
+	body := bytes.Repeat([]byte("x"), wire.MaxTransaction/wire.MaxParts)
+	for i := range wire.MaxParts {
+		m := ev.Message
+		m.Sequence, m.Body, m.Header = uint64(i+1), body, wire.Header{"Trace": {string(bytes.Repeat([]byte("t"), 8<<10))}}
+		ev.Parts = append(ev.Parts, m)
+	}
+	ev.Message = ev.Parts[wire.MaxParts-1]
+	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	_, found, err := s.DeadLetters().DeadLetter(within(t), 3, wire.MaxParts)
+	require.NoError(t, err)
+	require.True(t, found)
 }

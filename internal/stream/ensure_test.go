@@ -48,7 +48,7 @@ func TestEnsureMakesExactlyTheLog(t *testing.T) {
 	require.Equal(t, []string{"persistd.dlq.*.*"}, dead.Subjects)
 	require.Equal(t, jetstream.DiscardNew, dead.Discard)
 	require.Equal(t, time.Duration(0), dead.MaxAge)
-	require.Equal(t, int64(16<<20), dead.MaxBytes)
+	require.Equal(t, int64(minDeadLetterBytes), dead.MaxBytes)
 }
 
 func TestEnsureFindsItsLogAgain(t *testing.T) {

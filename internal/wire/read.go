@@ -180,18 +180,21 @@ type LeasesChanged struct {
 
 // Status is what a replica says of itself.
 type Status struct {
-	Instance    string            `json:"instance"`
-	Version     string            `json:"version"`
-	StartedAt   time.Time         `json:"started_at"`
-	Ready       bool              `json:"ready"`
-	NotReady    []string          `json:"not_ready,omitempty"`
-	Stream      string            `json:"stream"`
-	Created     time.Time         `json:"stream_created"`
-	LastSeq     uint64            `json:"last_sequence"`
-	LogBytes    uint64            `json:"log_bytes"`
-	MaxBytes    uint64            `json:"log_max_bytes"`
-	DeadLetters uint64            `json:"dead_letters"`
-	Partitions  []PartitionStatus `json:"partitions"`
+	Instance    string    `json:"instance"`
+	Version     string    `json:"version"`
+	StartedAt   time.Time `json:"started_at"`
+	Ready       bool      `json:"ready"`
+	NotReady    []string  `json:"not_ready,omitempty"`
+	Stream      string    `json:"stream"`
+	Created     time.Time `json:"stream_created"`
+	LastSeq     uint64    `json:"last_sequence"`
+	LogBytes    uint64    `json:"log_bytes"`
+	MaxBytes    uint64    `json:"log_max_bytes"`
+	DeadLetters uint64    `json:"dead_letters"`
+	// DeadLetterBytes is what they take, of DeadLetterMaxBytes at most.
+	DeadLetterBytes    uint64            `json:"dead_letter_bytes"`
+	DeadLetterMaxBytes uint64            `json:"dead_letter_max_bytes"`
+	Partitions         []PartitionStatus `json:"partitions"`
 	// Replicas are those that share in the partitions, as this one last saw them; none before it did.
 	Replicas []ReplicaShare `json:"replicas,omitempty"`
 }
