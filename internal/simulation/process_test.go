@@ -31,7 +31,7 @@ const (
 var (
 	subjects = wire.Subjects{Prefix: "persistd"}
 	batching = batcher.Config{
-		MaxRows: 4, RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Jitter: -1, AttemptTimeout: attemptTimeout,
+		MaxRows: 4, MaxBytes: 4 << 10, QueueBytes: 8 << 10, RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Jitter: -1, AttemptTimeout: attemptTimeout,
 	}.WithDefaults()
 	counted = batcher.NewMetrics(prometheus.NewRegistry()) // by all, and not looked at
 )
