@@ -29,7 +29,6 @@ const (
 	lastOfFollower     mutation = "a follower says which message is the last"
 	rememberedPosition mutation = "the log is trimmed by a remembered position"
 	replicaClock       mutation = "the replica's clock decides about leases"
-	outageIsPoison     mutation = "an outage is taken for poison"
 )
 
 // piece is a transaction of a commit.

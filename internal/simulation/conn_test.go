@@ -51,12 +51,32 @@ func (c conn) Acquire(ctx context.Context, no int, reclaim bool) (partition.Term
 			w.violate("I3: %s took partition %d, whose lease %s had for another %s", c.p.life, no, before.owner, time.Until(before.until))
 		}
 		w.counts.terms++
-		return partition.Term{Partition: no, Epoch: row.epoch, Position: row.position}, nil
+		return partition.Term{Partition: no, Epoch: row.epoch, Position: row.position, Logged: row.logged}, nil
 	})
 }
 
-func (c conn) Renew(ctx context.Context, terms []partition.Term) ([]partition.Term, error) {
+func (c conn) Look(ctx context.Context) (partition.View, error) {
+	w := c.p.w
+	return call(ctx, w, c.p, mysql, "look", func() (partition.View, error) {
+		v := partition.View{Self: c.p.slot.name, Replicas: map[string]time.Duration{}}
+		for no := range w.plan.partitions {
+			row := c.row(no)
+			v.Leases = append(v.Leases, partition.Lease{Owner: row.owner, Left: time.Until(row.until)})
+		}
+		for name, until := range w.db.replicas {
+			if left := time.Until(until); left > 0 {
+				v.Replicas[name] = left
+			}
+		}
+		return v, nil
+	})
+}
+
+func (c conn) Renew(ctx context.Context, terms []partition.Term, present bool) ([]partition.Term, error) {
 	return call(ctx, c.p.w, c.p, mysql, "renew", func() (lost []partition.Term, err error) {
+		if delete(c.p.w.db.replicas, c.p.slot.name); present {
+			c.p.w.db.replicas[c.p.slot.name] = time.Now().Add(lease)
+		}
 		for _, t := range terms {
 			row := c.row(t.Partition)
 			if row.owner != c.p.slot.name || row.epoch != t.Epoch {
@@ -84,12 +104,21 @@ func (c conn) Release(ctx context.Context, t partition.Term) error {
 
 func (c conn) Position(ctx context.Context, no int) (uint64, error) {
 	return call(ctx, c.p.w, c.p, mysql, fmt.Sprint("position ", no), func() (uint64, error) {
-		pos := c.row(no).position
-		if c.p.w.broken == rememberedPosition {
-			c.p.highest[no] = max(c.p.highest[no], pos)
-			return c.p.highest[no], nil
+		return c.row(no).position, nil
+	})
+}
+
+func (c conn) Place(ctx context.Context, no int) (wire.Place, error) {
+	return call(ctx, c.p.w, c.p, mysql, fmt.Sprint("place ", no), func() (wire.Place, error) {
+		row := c.row(no)
+		at := wire.Place{Sequence: row.position, Logged: row.logged}
+		if c.p.w.broken != rememberedPosition {
+			return at, nil
 		}
-		return pos, nil
+		if at.Sequence > c.p.highest[no].Sequence {
+			c.p.highest[no] = at
+		}
+		return c.p.highest[no], nil
 	})
 }
 
@@ -174,11 +203,11 @@ func (c conn) DeadLetter(ctx context.Context, _ int, seq uint64) (wire.Poison, b
 	return *why, true, err
 }
 
-func (c conn) Trim(ctx context.Context, no int, position uint64, before time.Time) error {
+func (c conn) Trim(ctx context.Context, no int, position wire.Place, before time.Time) error {
 	w := c.p.w
 	_, err := call(ctx, w, c.p, nats, "trim", func() (done, error) {
 		if w.log.made.Equal(c.p.made) {
-			w.log.trim(no, position, before)
+			w.log.trim(no, position.Sequence, before)
 		}
 		return done{}, nil
 	})

@@ -17,6 +17,7 @@ type database struct {
 	// partitions are the rows of persistd_partitions, by when their stream was made; generations are the streams'.
 	partitions  map[time.Time][]partitionRow
 	generations map[time.Time]uint32
+	replicas    map[string]time.Time // until when each is known to be there
 	steps       map[stepKey]stepRow
 	runs        map[string]runRow
 	checkpoints map[string]checkpointRow
@@ -28,6 +29,7 @@ type partitionRow struct {
 	owner    string
 	epoch    uint64
 	position uint64
+	logged   time.Time // when the event at position was, in whole microseconds
 	until    time.Time
 	writer   uint64 // the epoch of the last commit
 }
@@ -63,14 +65,14 @@ func (p place) before(q place) bool {
 
 func newDatabase() *database {
 	return &database{
-		partitions: map[time.Time][]partitionRow{}, generations: map[time.Time]uint32{}, steps: map[stepKey]stepRow{},
+		partitions: map[time.Time][]partitionRow{}, generations: map[time.Time]uint32{}, replicas: map[string]time.Time{}, steps: map[stepKey]stepRow{},
 		runs: map[string]runRow{}, checkpoints: map[string]checkpointRow{}, applied: map[place]int{},
 	}
 }
 
 func (d *database) clone() *database {
 	c := &database{
-		partitions: maps.Clone(d.partitions), generations: maps.Clone(d.generations), steps: maps.Clone(d.steps),
+		partitions: maps.Clone(d.partitions), generations: maps.Clone(d.generations), replicas: maps.Clone(d.replicas), steps: maps.Clone(d.steps),
 		runs: maps.Clone(d.runs), checkpoints: maps.Clone(d.checkpoints), applied: maps.Clone(d.applied),
 	}
 	for made, rows := range c.partitions {

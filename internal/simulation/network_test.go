@@ -101,7 +101,7 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 	hang := f.fault == lostRequest || f.fault == silence || f.fault == outage && f.there%2 == 0
 	w.mu.Unlock()
 	switch {
-	case f.fault == dieAfter:
+	case f.fault == dieAfter && !w.healed.Load():
 		p.crash()
 		return nothing, errDead
 	case hang:
@@ -121,7 +121,7 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 
 // send is the way there. Whoever gives up on it or dies leaves the call on its way: it may be done all the same.
 func (w *world) send(ctx context.Context, p *process, to server, name string, f *fate, effect func()) error {
-	if f.fault == dieBefore {
+	if f.fault == dieBefore && !w.healed.Load() {
 		w.surface(f.fault)
 		p.crash()
 		return errDead

@@ -34,6 +34,7 @@ var (
 		MaxRows: 4, MaxBytes: 4 << 10, QueueBytes: 8 << 10, RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Jitter: -1, AttemptTimeout: attemptTimeout,
 	}.WithDefaults()
 	counted = batcher.NewMetrics(prometheus.NewRegistry()) // by all, and not looked at
+	shared  = partition.NewMetrics(prometheus.NewRegistry())
 )
 
 // slot is a replica: one process after the other under one name.
@@ -61,7 +62,7 @@ type process struct {
 
 	mu        sync.Mutex
 	continued chan struct{} // nil while it runs; closed when it does again
-	highest   []uint64      // by partition: what a broken one remembers
+	highest   []wire.Place  // by partition: what a broken one remembers
 }
 
 // start begins a life.
@@ -70,7 +71,7 @@ func (s *slot) start() {
 	s.lives++
 	p := &process{
 		w: w, slot: s, life: fmt.Sprint(s.name, s.lives), made: w.log.made, died: make(chan struct{}),
-		tracker: position.NewTracker(w.plan.partitions), highest: make([]uint64, w.plan.partitions),
+		tracker: position.NewTracker(w.plan.partitions), highest: make([]wire.Place, w.plan.partitions),
 	}
 	c := conn{p}
 	w.db.register(p.made, w.plan.partitions)
@@ -93,7 +94,7 @@ func (s *slot) start() {
 	p.set = partition.New(partition.Config{
 		Partitions: w.plan.partitions, Lease: lease, ReplayWindow: w.plan.window, TrimEvery: trimEvery, Jitter: -1,
 	}, partition.Deps{
-		Leases: c, Log: logOf{events, c}, Logger: zap.NewNop(),
+		Leases: c, Log: logOf{events, c}, Tell: p.tell, Metrics: shared, Logger: zap.NewNop(),
 		Batcher: func(at batcher.Start) *batcher.Batcher { return batcher.New(batching, deps, at) },
 	})
 	s.current = p
@@ -121,9 +122,20 @@ func (p *process) committed(c batcher.Committed) {
 }
 
 func (p *process) announce(at position.Commit) {
-	w := p.w
 	p.tracker.Advance(at)
-	d := w.diceOf(p.life, "announcements")
+	p.broadcast("announcements", func(to *process) { to.tracker.Advance(at) })
+}
+
+// tell wakes the others, as a change of who owns what does.
+func (p *process) tell() { p.broadcast("leases", func(to *process) { to.set.Wake() }) }
+
+// broadcast has the others hear something.
+func (p *process) broadcast(what string, hear func(*process)) {
+	w := p.w
+	if p.dead() != nil {
+		return
+	}
+	d := w.diceOf(p.life, what)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.slots {
@@ -141,7 +153,7 @@ func (p *process) announce(at position.Commit) {
 		for range copies {
 			time.AfterFunc(wait, func() {
 				if to.runs() == nil && to.made.Equal(p.made) {
-					to.tracker.Advance(at)
+					hear(to)
 				}
 			})
 			wait += d.between(0, lease/2)

@@ -151,6 +151,11 @@ func (w *world) heal() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, s := range w.slots {
+		if s.current.dead() != nil {
+			s.start()
+		}
+	}
 	w.log.capacity += 1000
 	v := &worker{w: w, name: "closing"}
 	for p := range w.plan.partitions {
@@ -172,6 +177,9 @@ func (w *world) settle() bool {
 		done := true
 		for p, row := range w.db.partitions[w.log.made] {
 			done = done && row.position == w.log.end(p)
+		}
+		if done {
+			w.settled = time.Since(w.began) - 1
 		}
 		w.mu.Unlock()
 		if done {

@@ -13,9 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// How many schedules are run, and the seed of the first: the others follow. Both can be set by environment variables.
+// How many schedules are run, and the seed of the first: the others follow. Both can be set by environment variables. The race detector
+// makes them seven times as slow; `make test` runs some with it, and all without.
 const (
 	defaultSchedules = 10_000
+	racedSchedules   = 1_500
 	defaultSeed      = 1
 )
 
@@ -104,7 +106,11 @@ func (a *total) every(t *testing.T) {
 // Every invariant holds after every schedule. A failure prints the seed, and the command that runs it again.
 func TestI1ToI7HoldUnderRandomSchedules(t *testing.T) {
 	t.Parallel()
-	schedules, first := setting(t, "PERSISTD_SIMULATION_SCHEDULES", defaultSchedules), setting(t, "PERSISTD_SIMULATION_SEED", defaultSeed)
+	def := uint64(defaultSchedules)
+	if raced {
+		def = racedSchedules
+	}
+	schedules, first := setting(t, "PERSISTD_SIMULATION_SCHEDULES", def), setting(t, "PERSISTD_SIMULATION_SEED", defaultSeed)
 	var (
 		sum  total
 		next atomic.Uint64

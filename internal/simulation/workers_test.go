@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/persistd/persistd/internal/readpath"
@@ -127,7 +128,7 @@ func (w *world) compose(v *worker, k key, attempt uint32, ops []wire.Op, parts i
 // not known to have worked: it may have, or yet do so.
 func (v *worker) publish(t *transaction) (seq uint64, ok bool) {
 	w := v.w
-	for try := 0; try < 8; try++ {
+	for try := range 8 {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		seq, err := call(ctx, w, nil, nats, "publish "+v.name, func() (uint64, error) {
 			seq, err := w.log.append(t)
@@ -229,11 +230,17 @@ func (w *world) ask(name string, p *process, k key) {
 			r.step, r.what = c.Step, string(c.State)
 		}
 	}
-	if err != nil {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err != nil {
+		switch {
+		case w.healed.Load() && w.settled > 0 && r.asked > w.settled:
+			w.violate("I6: %s asked for %v, with nothing wrong any more, and had no answer: %s", r.by, k, err)
+		case strings.Contains(err.Error(), "went back") && w.deeds[restore] < 3:
+			w.violate("I6: %s asked for %v, and gave up for no reason: %s", r.by, k, err)
+		}
+		return
+	}
 	r.answered, r.end = time.Since(w.began), w.log.last
 	w.reads = append(w.reads, r)
 }

@@ -31,7 +31,7 @@ var injectionNames = [injections]string{
 
 // counts are what a schedule, or many of them, did.
 type counts struct {
-	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told, trims int
+	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told int
 }
 
 // world is a schedule being run: the servers, what happened, and what was wrong with it.
@@ -60,6 +60,7 @@ type world struct {
 	reached []uint64 // by partition: the furthest position ever
 	reads   []*read
 	told    []told
+	settled time.Duration // when all was committed
 	over    bool
 
 	counts   counts
@@ -122,6 +123,7 @@ func (w *world) commit(c conn, b *batcher.Batch, part piece) error {
 	}
 	w.moved(c, b, row)
 	row.position, row.until, row.writer = b.Last(), time.Now().Add(lease), b.Epoch
+	row.logged = b.Events[len(b.Events)-1].Message.Logged.Truncate(time.Microsecond)
 	w.reached[b.Partition] = max(w.reached[b.Partition], b.Last())
 	return nil
 }
