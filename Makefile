@@ -65,6 +65,7 @@ image: ## write the container image to dist/persistd-image.tar, without Docker
 .PHONY: test
 test: deps build ## run every test on a private MariaDB and nats-server, race detector on
 	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mariadb $(GO_TEST) ./...); done
+	@$(MAKE) simulate
 
 .PHONY: test-mysql
 test-mysql: deps deps-mysql build ## run the same tests on MySQL
@@ -84,6 +85,12 @@ mutants: deps build ## break the code, a line at a time, and see the invariants'
 chaos: deps bin/nats-server ## kill processes and spoil the network for a while (FOR=10m SEED=7 STEPS=file RACE=1)
 	@PERSISTD_CHAOS_FOR=$(or $(FOR),10m) PERSISTD_CHAOS_SEED=$(SEED) PERSISTD_CHAOS_STEPS=$(abspath $(STEPS)) \
 	  go test $(if $(RACE),-race) -count=1 -timeout 0 -v -run NothingIsLost ./internal/chaos
+
+# In virtual time, and without the race detector, which `test` runs some of them with.
+.PHONY: simulate
+simulate: ## run 10,000 schedules of faults in memory (SCHEDULES=100000 SEED=7 for others)
+	@PERSISTD_SIMULATION_SCHEDULES=$(SCHEDULES) PERSISTD_SIMULATION_SEED=$(SEED) \
+	  go test -count=1 -timeout 24h -v -run 'HoldUnderRandomSchedules' ./internal/simulation | grep -v '^ *=== '
 
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)

@@ -48,7 +48,7 @@ type Deps struct {
 // eventOverhead is what an event, or each message of one in parts, costs in memory beside its bytes.
 const eventOverhead = 512
 
-// queueEvents bounds the queue in events. QueueBytes is what bounds memory; this only sizes a channel.
+// queueEvents bounds the queue in events. QueueBytes is what bounds memory; this only sizes a channel, which need not hold more than fit there.
 const queueEvents = 4096
 
 // Batcher commits the events of one term of one partition.
@@ -96,7 +96,7 @@ func New(cfg Config, deps Deps, start Start) *Batcher {
 	label := strconv.Itoa(start.Partition)
 	b := &Batcher{
 		cfg: cfg, deps: deps, start: start, position: start.Position,
-		queue:   make(chan wire.Event, queueEvents),
+		queue:   make(chan wire.Event, min(queueEvents, cfg.QueueBytes/eventOverhead+1)),
 		room:    semaphore.NewWeighted(cfg.QueueBytes),
 		events:  deps.Metrics.queuedEvents.WithLabelValues(label),
 		bytes:   deps.Metrics.queuedBytes.WithLabelValues(label),

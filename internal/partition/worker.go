@@ -148,17 +148,18 @@ func (w *worker) take(reclaim, orphan bool) bool {
 func (w *worker) give() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.doing == applying {
+	if w.doing == applying && w.current != nil {
 		w.doing = giving
 		w.quit(errGiving)
 	}
 }
 
-// burden is how little it would suit to hand the partition over; ok is false when there is nothing to hand over.
+// burden is how little it would suit to hand the partition over; ok is false when there is nothing to hand over, or its term is over and is
+// being released.
 func (w *worker) burden() (events int, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.doing != applying {
+	if w.doing != applying || w.current == nil {
 		return 0, false
 	}
 	if w.orphan {

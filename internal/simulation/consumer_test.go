@@ -1,0 +1,288 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/persistd/persistd/internal/ingest"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// servedLog is the log as a replica's readers are served it.
+type servedLog struct{ p *process }
+
+// consumer sends the messages of a partition: some are lost, come twice or too early; some sessions fall silent.
+type consumer struct {
+	p         *process
+	d         *dice
+	made      time.Time
+	partition int
+	from      uint64 // what it sends next
+	place     uint64 // of what it sent last
+	left      int    // of the open pull
+	pull      int
+	ready     []ingest.Delivery // sent and not received yet
+	silent    bool              // nothing comes through any more
+}
+
+func (s servedLog) Open(ctx context.Context, partition int, from uint64) (ingest.Consumer, error) {
+	w := s.p.w
+	name := fmt.Sprint("consumer ", partition)
+	c := &consumer{p: s.p, d: w.diceOf(s.p.title(), name), partition: partition, from: from}
+	st, err := s.stream(ctx, name)
+	c.made = st.made
+	return c, err
+}
+
+// state is what a stream says of itself.
+type state struct {
+	made time.Time
+	last uint64
+}
+
+func (s servedLog) stream(ctx context.Context, name string) (state, error) {
+	w := s.p.w
+	return call(ctx, w, s.p, nats, name, func() (state, error) {
+		if w.log.gone {
+			return state{}, jetstream.ErrStreamNotFound
+		}
+		return state{w.log.made, w.log.last}, nil
+	})
+}
+
+func (s servedLog) Stream(ctx context.Context) (made time.Time, last uint64, err error) {
+	st, err := s.stream(ctx, "stream")
+	return st.made, st.last, err
+}
+
+func (s servedLog) Logged(ctx context.Context, seq uint64) (at time.Time, found bool, err error) {
+	w := s.p.w
+	at, err = call(ctx, w, s.p, nats, "logged", func() (time.Time, error) {
+		for p := range w.log.stored {
+			if m := w.log.from(p, seq); len(m) > 0 && m[0].Sequence == seq {
+				return m[0].Logged, nil
+			}
+		}
+		return time.Time{}, nil
+	})
+	return at, !at.IsZero(), err
+}
+
+func (s servedLog) Pending(ctx context.Context, partition int, after uint64) (int64, error) {
+	w := s.p.w
+	return call(ctx, w, s.p, nats, "pending", func() (int64, error) {
+		return int64(len(w.log.from(partition, after+1))), nil
+	})
+}
+
+func (c *consumer) Ask(pull, messages int) error {
+	if err := c.p.runs(); err != nil {
+		return err
+	}
+	c.pull, c.left = pull, messages
+	return nil
+}
+
+func (c *consumer) Close() error { return nil }
+
+// Receive sends the next message, if there is one, and else a heartbeat when it is time.
+func (c *consumer) Receive(ctx context.Context) (ingest.Delivery, error) {
+	w := c.p.w
+	for {
+		if err := c.p.runs(); err != nil {
+			return ingest.Delivery{}, err
+		}
+		if len(c.ready) > 0 {
+			if !c.p.sleep(ctx, c.d.between(20*time.Microsecond, 400*time.Microsecond)) {
+				return ingest.Delivery{}, deadline(ctx)
+			}
+			d := c.ready[0]
+			c.ready = c.ready[1:]
+			return d, c.p.runs()
+		}
+		grown, err := c.send()
+		if err != nil {
+			return ingest.Delivery{}, err
+		}
+		if len(c.ready) > 0 {
+			continue
+		}
+		t := time.NewTimer(heartbeat)
+		select {
+		case <-grown:
+		case <-t.C:
+			if !c.silent {
+				w.mu.Lock()
+				c.beat()
+				w.mu.Unlock()
+			}
+		case <-ctx.Done():
+			t.Stop()
+			return ingest.Delivery{}, deadline(ctx)
+		case <-c.p.died:
+		}
+		t.Stop()
+	}
+}
+
+// deadline is what a subscription says when nothing came.
+func deadline(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return cause(ctx)
+}
+
+// send puts the messages that are there on their way. The channel tells when there may be more.
+func (c *consumer) send() (grown <-chan struct{}, err error) {
+	w := c.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	faulty := !w.healed.Load()
+	if w.away(nats, c.p) || !c.made.Equal(w.log.made) {
+		c.silent = true
+	}
+	if faulty && c.d.chance(w.plan.faulty/8) {
+		w.injected[consumerGone]++
+		switch c.d.n(3) {
+		case 0:
+			c.silent = true
+		case 1:
+			return nil, errors.New("the connection was lost")
+		default:
+			c.ready = append(c.ready, ingest.Delivery{Status: ingest.Status{Pull: c.pull, Code: "409", Text: "Consumer Deleted"}})
+		}
+	}
+	if c.silent {
+		return nil, nil //nolint:nilnil // nothing will come.
+	}
+	rest := w.log.from(c.partition, c.from)
+	for i, m := range rest {
+		if c.left <= 0 {
+			break
+		}
+		c.place, c.left, c.from = c.place+1, c.left-1, m.Sequence+1
+		d := ingest.Delivery{Place: c.place, Behind: uint64(len(rest) - i - 1), Message: m}
+		if !faulty || !c.d.chance(w.plan.faulty/4) {
+			c.ready = append(c.ready, d)
+			continue
+		}
+		switch c.d.n(4) {
+		case 0:
+			w.injected[messageLost]++
+		case 1:
+			w.injected[messageTwice]++
+			c.ready = append(c.ready, d, d)
+		case 2:
+			w.injected[messageEarly]++
+			c.ready = append([]ingest.Delivery{d}, c.ready...)
+		default: // the server counts it again
+			w.injected[messageTwice]++
+			c.place++
+			again := d
+			again.Place = c.place
+			c.ready = append(c.ready, d, again)
+		}
+	}
+	if faulty && c.d.chance(w.plan.faulty/4) {
+		w.injected[pullOver]++
+		c.ready, c.left = append(c.ready, ingest.Delivery{Status: ingest.Status{Pull: c.pull, Code: "408", Text: "Request Timeout"}}), 0
+	}
+	return w.log.grown, nil
+}
+
+// beat is a heartbeat, which says what was sent.
+func (c *consumer) beat() {
+	if c.p.w.away(nats, c.p) {
+		return
+	}
+	c.ready = append(c.ready, ingest.Delivery{Status: ingest.Status{Pull: c.pull, Code: "100", Text: "Idle Heartbeat", Sent: c.place}})
+}
+
+// Last, Next and Page are of [stream.Messages].
+func (c conn) Last(ctx context.Context, subject string) (wire.Message, bool, error) {
+	w := c.p.w
+	m, err := call(ctx, w, c.p, nats, "last", func() (m wire.Message, err error) {
+		all := w.log.of(subject)
+		if w.broken == lastOfFollower {
+			all = w.behind(c.p, all)
+		}
+		if n := len(all); n > 0 {
+			m = all[n-1]
+		}
+		return m, nil
+	})
+	return m, m.Sequence > 0, err
+}
+
+func (c conn) Next(ctx context.Context, subject string, from uint64) (wire.Message, bool, error) {
+	w := c.p.w
+	m, err := call(ctx, w, c.p, nats, "next", func() (wire.Message, error) {
+		for _, m := range w.log.of(subject) {
+			if m.Sequence >= from {
+				return m, nil
+			}
+		}
+		return wire.Message{}, nil
+	})
+	return m, m.Sequence > 0, err
+}
+
+// page is an answer of some replica.
+type page struct {
+	messages []wire.Message
+	end      bool
+}
+
+// Page is answered by a follower that is behind, more often than not.
+func (c conn) Page(ctx context.Context, subject string, from uint64) ([]wire.Message, bool, error) {
+	w := c.p.w
+	got, err := call(ctx, w, c.p, nats, "page", func() (page, error) {
+		var some []wire.Message
+		for _, m := range w.behind(c.p, w.log.of(subject)) {
+			if m.Sequence < from {
+				continue
+			}
+			if len(some) == 3 {
+				return page{some, false}, nil
+			}
+			some = append(some, m)
+		}
+		return page{some, true}, nil
+	})
+	return got.messages, got.end, err
+}
+
+// behind is what of messages a follower has: all up to some sequence.
+func (w *world) behind(p *process, messages []wire.Message) []wire.Message {
+	d := w.diceOf(p.title(), "follower")
+	lag := uint64(pick(d, []int{0, 0, 1, 2, 4, 100}))
+	if w.healed.Load() && w.broken != lastOfFollower {
+		lag = 0
+	}
+	horizon := w.log.last - min(w.log.last, lag)
+	n := len(messages)
+	for n > 0 && messages[n-1].Sequence > horizon {
+		n--
+	}
+	if n < len(messages) {
+		w.injected[followerBehind]++
+	}
+	return messages[:n]
+}
+
+// of are the stored messages of a subject.
+func (l *log) of(subject string) (all []wire.Message) {
+	for no := range l.stored {
+		for _, m := range l.stored[no] {
+			if m.Subject == subject {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,82 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+)
+
+// plan is a schedule: what is drawn before it begins.
+type plan struct {
+	partitions, replicas, workers, writes, readers, readsEach int
+
+	pause        time.Duration // the longest between two writes or reads of one worker
+	duration     time.Duration // of the faults
+	window       time.Duration // the replay window
+	capacity     int           // of the log, in messages
+	faulty, slow float64       // how likely a call fails, or is slow
+	outages      []window
+	acts         []act
+	remade       bool // the stream is made again once all is committed
+}
+
+// act is what is done to the replicas, or to the database.
+type act struct {
+	at       time.Duration
+	what     deed
+	replica  int
+	duration time.Duration
+}
+
+// deed is a kind of act.
+type deed int
+
+const (
+	kill deed = iota
+	killAll
+	sigstop
+	sigterm
+	backup
+	restore
+	deeds
+)
+
+var deedNames = [deeds]string{"kill", "kill all", "stop and continue", "terminate", "back up", "restore"}
+
+func drawPlan(seed uint64) plan {
+	d := newDice(seed, "plan")
+	p := plan{
+		partitions: pick(d, []int{1, 2, 2}), replicas: pick(d, []int{1, 2, 2, 3}), workers: 2 + d.n(2), writes: 3 + d.n(8),
+		readers: 1 + d.n(2), readsEach: 3 + d.n(6),
+		duration: d.between(lease, 5*lease), window: pick(d, []time.Duration{0, 4 * lease, time.Hour}),
+		capacity: pick(d, []int{12, 1000, 1000}),
+		faulty:   pick(d, []float64{0, 0.02, 0.1, 0.25}), slow: pick(d, []float64{0, 0.1, 0.4}),
+		remade: d.chance(0.1),
+	}
+	p.pause = 2 * p.duration / time.Duration(p.writes)
+	for range d.n(7) {
+		a := act{at: d.between(0, p.duration), what: pick(d, []deed{kill, kill, kill, killAll, sigstop, sigstop, sigterm}), replica: d.n(p.replicas)}
+		a.duration = d.between(lease/10, pick(d, []time.Duration{lease, 3 * lease}))
+		p.acts = append(p.acts, a)
+	}
+	for range d.n(4) {
+		o := window{to: pick(d, []server{mysql, mysql, nats}), replica: d.n(p.replicas+1) - 1, from: d.between(0, p.duration)}
+		o.duration = d.between(lease/20, pick(d, []time.Duration{lease / 2, 3 * lease}))
+		p.outages = append(p.outages, o)
+	}
+	if p.window > 0 {
+		for range d.n(3) {
+			at := d.between(p.duration/4, p.duration)
+			p.acts = append(p.acts, act{at: at - d.between(0, at), what: backup}, act{at: at, what: restore})
+			if d.chance(0.4) { // and it stays away for a while, so that nothing is committed anew
+				p.outages = append(p.outages, window{to: mysql, replica: -1, from: at, duration: d.between(0, 4*lease)})
+			}
+		}
+	}
+	slices.SortFunc(p.acts, func(a, b act) int { return int(a.at - b.at) })
+	return p
+}
+
+// again is how long it takes until a dead process is started anew.
+func (p *plan) again(d *dice) time.Duration {
+	return d.between(lease/100, pick(d, []time.Duration{lease / 4, 2 * lease}))
+}

@@ -1,0 +1,196 @@
+package simulation
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/persistd/persistd/internal/batcher"
+	"github.com/persistd/persistd/internal/wire"
+)
+
+// injection is a fault that no call has.
+type injection int
+
+const (
+	messageLost injection = iota
+	messageTwice
+	messageEarly
+	pullOver
+	consumerGone
+	followerBehind
+	publishedAgain
+	logFull
+	injections
+)
+
+var injectionNames = [injections]string{
+	"message lost", "message twice", "message early", "pull over", "consumer gone", "follower behind", "published again", "log full",
+}
+
+// counts are what a schedule, or many of them, did.
+type counts struct {
+	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told int
+}
+
+// world is a schedule being run: the servers, what happened, and what was wrong with it.
+type world struct {
+	seed   uint64
+	plan   plan
+	broken mutation
+	began  time.Time
+	healed atomic.Bool // no faults any more
+
+	takenDown sync.WaitGroup // what dead processes leave running
+
+	dmu  sync.Mutex // guards dice
+	dice map[string]*dice
+
+	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	log     *log
+	former  []*log // the streams that were deleted
+	db      *database
+	backups []*database
+	letters map[place]wire.Poison
+	slots   []*slot
+	runs    []*run
+	states  int
+	acked   map[key]uint64
+	reached []uint64 // by partition: the furthest position ever
+	reads   []*read
+	told    []told
+	settled time.Duration // when all was committed
+	over    bool
+
+	counts   counts
+	surfaced [faults]int
+	injected [injections]int
+	deeds    [deeds]int
+	wrong    []string
+}
+
+func newWorld(seed uint64, broken mutation) *world {
+	w := &world{
+		seed: seed, plan: drawPlan(seed), broken: broken, began: time.Now(), dice: map[string]*dice{}, db: newDatabase(),
+		letters: map[place]wire.Poison{}, acked: map[key]uint64{},
+	}
+	w.log = newLog(w.plan.partitions, w.plan.capacity, 1)
+	w.reached = make([]uint64, w.plan.partitions)
+	d := newDice(seed, "world")
+	for i := range 2 + d.n(2) {
+		w.runs = append(w.runs, &run{id: fmt.Sprint("run-", d.n(1000)), dirty: i == 0})
+	}
+	for i := range w.plan.replicas {
+		w.slots = append(w.slots, &slot{w: w, no: i, name: string(rune('a' + i)), skew: d.between(-5*lease, 5*lease)})
+	}
+	return w
+}
+
+// diceOf are the dice of that name.
+func (w *world) diceOf(name ...any) *dice {
+	s := fmt.Sprint(name...)
+	w.dmu.Lock()
+	defer w.dmu.Unlock()
+	d := w.dice[s]
+	if d == nil {
+		d = newDice(w.seed, s)
+		w.dice[s] = d
+	}
+	return d
+}
+
+// violate writes down that an invariant does not hold. Guarded by mu.
+func (w *world) violate(format string, args ...any) {
+	if len(w.wrong) < 20 {
+		w.wrong = append(w.wrong, fmt.Sprintf("at %s: ", time.Since(w.began))+fmt.Sprintf(format, args...))
+	}
+}
+
+// commit is one transaction of a commit, at the moment at which the database does it. Guarded by mu.
+func (w *world) commit(c conn, b *batcher.Batch, part piece) error {
+	row := c.row(b.Partition)
+	if part.moves {
+		if done, err := w.fence(c, b, row); done || err != nil {
+			return err
+		}
+	}
+	if err := w.db.apply(part.events, w.db.generations[c.p.made], w.broken == sequencesUnguarded); err != nil {
+		return err
+	}
+	if !part.moves {
+		return nil
+	}
+	w.moved(c, b, row)
+	row.position, row.until, row.writer = b.Last(), time.Now().Add(lease), b.Epoch
+	row.logged = b.Events[len(b.Events)-1].Message.Logged.Truncate(time.Microsecond)
+	w.reached[b.Partition] = max(w.reached[b.Partition], b.Last())
+	return nil
+}
+
+// fence says whether the position may move; done, that it did before.
+func (w *world) fence(c conn, b *batcher.Batch, row *partitionRow) (done bool, err error) {
+	switch {
+	case w.broken == fenceRemoved:
+		return false, nil
+	case row.owner != c.p.slot.name, row.epoch != b.Epoch && w.broken != epochUnchecked:
+		return false, lost(row)
+	case row.position == b.Last() && w.broken == retryApplied, w.broken == positionUnchecked:
+		return false, nil
+	case row.position == b.Last():
+		return true, nil
+	case row.position != b.After:
+		return false, &batcher.Error{Class: batcher.Moved, Err: fmt.Errorf("partition is at %d, not at %d", row.position, b.After)}
+	}
+	return false, nil
+}
+
+// moved checks what a commit that moves a position has to be, whoever let it.
+func (w *world) moved(c conn, b *batcher.Batch, row *partitionRow) {
+	who := fmt.Sprintf("%s in epoch %d committed partition %d from %d to %d", c.p.life, b.Epoch, b.Partition, b.After, b.Last())
+	if row.owner != c.p.slot.name || row.epoch != b.Epoch || row.writer > b.Epoch {
+		w.violate("I3: %s, which %s has in epoch %d, and where the last commit was of %d", who, row.owner, row.epoch, row.writer)
+	}
+	if row.position != b.After {
+		w.violate("I2: %s, which was at %d", who, row.position)
+	}
+	var got, want []uint64
+	for i := range b.Events {
+		got = append(got, b.Events[i].Message.Sequence)
+	}
+	for _, t := range w.logOf(c.p).between(b.Partition, row.position, b.Last()) {
+		want = append(want, t.last)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		w.violate("I1: %s with the events %d, and the log has %d", who, got, want)
+	}
+	for i := range b.Events {
+		ev := &b.Events[i]
+		w.counts.rows += len(ev.Ops)
+		at := place{w.db.generations[c.p.made], ev.Message.Sequence}
+		if _, kept := w.letters[at]; ev.Poison != nil && !kept {
+			w.violate("I7: %s past event %d, which is poison (%s), and no dead letter of it is kept", who, ev.Message.Sequence, ev.Poison.Code)
+		}
+	}
+	w.counts.commits++
+	w.counts.events += len(b.Events)
+}
+
+// logOf is the stream that p was started on.
+func (w *world) logOf(p *process) *log {
+	for _, old := range w.former {
+		if old.made.Equal(p.made) {
+			return old
+		}
+	}
+	return w.log
+}
+
+// letter keeps a dead letter. Guarded by mu.
+func (w *world) letter(c conn, ev *wire.Event) {
+	at := place{w.db.generations[c.p.made], ev.Message.Sequence}
+	if _, kept := w.letters[at]; !kept {
+		w.letters[at] = *ev.Poison
+		w.counts.letters++
+	}
+}
