@@ -68,31 +68,33 @@ func TestEachThingThatMustNotBeIsFound(t *testing.T) {
 	ok := []told{{outcome: Acked, step: 1}, {outcome: Unknown, step: 2}, {outcome: Acked, step: 1}, {outcome: Refused, step: 3}}
 	for name, c := range map[string]struct {
 		units []told
-		spoil func(l *Ledger, f Found)
+		spoil func(l *Ledger, f *Found)
 		of    func(v Verdict) int
 	}{
-		"a lost row":           {ok, func(_ *Ledger, f Found) { delete(f.Rows, row(1)) }, func(v Verdict) int { return v.Lost }},
-		"a lost event":         {ok, func(_ *Ledger, f Found) { delete(f.Events, "3/b") }, func(v Verdict) int { return v.Lost }},
-		"an altered row":       {ok, func(l *Ledger, f Found) { f.Rows[row(1)] = unit(l, 77, 30) }, func(v Verdict) int { return v.Altered }},
-		"a row of nobody":      {ok, func(l *Ledger, f Found) { f.Rows[row(9)] = unit(l, 1, 10) }, func(v Verdict) int { return v.Altered }},
-		"an event of nobody":   {ok, func(_ *Ledger, f Found) { f.Events["x"] = 5 }, func(v Verdict) int { return v.Altered }},
-		"an older value":       {ok, func(l *Ledger, f Found) { f.Rows[row(1)] = unit(l, 1, 10) }, func(v Verdict) int { return v.Older }},
-		"half of the events":   {ok, func(_ *Ledger, f Found) { delete(f.Events, "2/a") }, func(v Verdict) int { return v.Half }},
-		"events and no row":    {ok, func(_ *Ledger, f Found) { delete(f.Rows, row(2)) }, func(v Verdict) int { return v.Half }},
-		"two places":           {ok, func(_ *Ledger, f Found) { f.Events["3/a"] = 31 }, func(v Verdict) int { return v.Half }},
-		"what was refused":     {ok, func(l *Ledger, f Found) { f.Rows[row(3)] = unit(l, 4, 40) }, func(v Verdict) int { return v.Ghosts }},
-		"a refused event":      {ok, func(_ *Ledger, f Found) { f.Events["4/a"] = 40 }, func(v Verdict) int { return v.Half }},
-		"an order that is not": {ok, func(l *Ledger, f Found) { swap(l, f) }, func(v Verdict) int { return v.Swapped }},
+		"a lost row":           {ok, func(_ *Ledger, f *Found) { delete(f.Rows, row(1)) }, func(v Verdict) int { return v.Lost }},
+		"a lost event":         {ok, func(_ *Ledger, f *Found) { delete(f.Events, "3/b") }, func(v Verdict) int { return v.Lost }},
+		"an altered row":       {ok, func(l *Ledger, f *Found) { f.Rows[row(1)] = unit(l, 77, 30) }, func(v Verdict) int { return v.Altered }},
+		"a row of nobody":      {ok, func(l *Ledger, f *Found) { f.Rows[row(9)] = unit(l, 1, 10) }, func(v Verdict) int { return v.Altered }},
+		"an event of nobody":   {ok, func(_ *Ledger, f *Found) { f.Events["x"] = 5 }, func(v Verdict) int { return v.Altered }},
+		"an older value":       {ok, func(l *Ledger, f *Found) { f.Rows[row(1)] = unit(l, 1, 10) }, func(v Verdict) int { return v.Older }},
+		"half of the events":   {ok, func(_ *Ledger, f *Found) { delete(f.Events, "2/a") }, func(v Verdict) int { return v.Half }},
+		"events and no row":    {ok, func(_ *Ledger, f *Found) { delete(f.Rows, row(2)) }, func(v Verdict) int { return v.Half }},
+		"two places":           {ok, func(_ *Ledger, f *Found) { f.Events["3/a"] = 31 }, func(v Verdict) int { return v.Half }},
+		"what was refused":     {ok, func(l *Ledger, f *Found) { f.Rows[row(3)] = unit(l, 4, 40) }, func(v Verdict) int { return v.Ghosts }},
+		"a refused event":      {ok, func(_ *Ledger, f *Found) { f.Events["4/a"] = 40 }, func(v Verdict) int { return v.Half }},
+		"an order that is not": {ok, swap, func(v Verdict) int { return v.Swapped }},
+		"a row written twice":  {ok, func(_ *Ledger, f *Found) { f.Twice = []string{"x"} }, func(v Verdict) int { return v.Twice }},
+		"a position gone back": {ok, func(_ *Ledger, f *Found) { f.Back = []string{"x"} }, func(v Verdict) int { return v.Back }},
 		"a straggler that was fenced": {
 			[]told{{outcome: Unknown, step: 1, fenced: true}, {outcome: Acked, step: 1, life: 1, fenced: true}},
-			func(l *Ledger, f Found) { f.Rows[row(1)] = unit(l, 1, 30) },
+			func(l *Ledger, f *Found) { f.Rows[row(1)] = unit(l, 1, 30) },
 			func(v Verdict) int { return v.Older },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, f := book(c.units...)
-			c.spoil(l, f)
+			c.spoil(l, &f)
 			v := l.Check(f)
 			require.False(t, v.Clean())
 			require.Positive(t, c.of(v), "%+v", v)
@@ -102,11 +104,10 @@ func TestEachThingThatMustNotBeIsFound(t *testing.T) {
 }
 
 // swap has the second unit after the third.
-func swap(l *Ledger, f Found) {
+func swap(_ *Ledger, f *Found) {
 	k := Key{Steps, "run", 2}
 	f.Rows[k] = Row{f.Rows[k].Digest, 35}
 	f.Events["2/a"], f.Events["2/b"] = 35, 35
-	_ = l
 }
 
 func TestAStragglerThatNothingFencesMayComeLate(t *testing.T) {

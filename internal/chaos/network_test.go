@@ -92,7 +92,7 @@ func (sc *scenario) disturbAround(ctx context.Context, n *network, targets []Tar
 		busy[l] = false
 	}
 	defer running.Wait()
-	for end := time.Now().Add(sc.settings.length); time.Now().Before(end) && ctx.Err() == nil && sc.alive() == nil; {
+	for end := time.Now().Add(sc.settings.length); time.Now().Before(end) && ctx.Err() == nil && sc.broken() == nil; {
 		f := plan.Next()
 		pause(ctx, f.After)
 		links := n.of(f.Target)

@@ -49,19 +49,20 @@ func TestAPlanHasEveryKindOnEveryTargetWithinItsPace(t *testing.T) {
 	require.InDelta(t, pace.Between, after/time.Duration(len(all)), float64(pace.Between)/10)
 }
 
-func TestRecoveryIsWhenThePartitionThatIsLastHasCommittedWhatWasBegunAfterwards(t *testing.T) {
+func TestAPartitionHasRecoveredWhenItCommittedWhatWasBegunAfterwards(t *testing.T) {
 	t.Parallel()
 	p, at := NewProbes(2), time.Now()
 	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
 	p.Add(0, ms(-5), ms(50)) // begun before: it may have been committed before, too
 	p.Add(0, ms(60), ms(70))
-	_, ok := p.Recovered(at)
+	each, ok := p.Recovered(at)
 	require.False(t, ok, "the other partition has not")
+	require.Equal(t, []time.Duration{70 * time.Millisecond}, each)
 	p.Add(1, ms(10), ms(120))
 	p.Add(1, ms(130), ms(135))
-	d, ok := p.Recovered(at)
+	each, ok = p.Recovered(at)
 	require.True(t, ok)
-	require.Equal(t, 120*time.Millisecond, d)
+	require.Equal(t, []time.Duration{70 * time.Millisecond, 120 * time.Millisecond}, each)
 }
 
 func TestQuantilesAreOfWhatThereIs(t *testing.T) {

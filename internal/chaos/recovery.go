@@ -27,19 +27,21 @@ func (p *Probes) Add(partition int, begun, done time.Time) {
 	p.partitions[partition] = append(p.partitions[partition], probe{begun, done})
 }
 
-// Recovered is how long after a moment every partition had committed something that was begun after it; ok is false when one has not.
+// Recovered is how long after a moment each partition had committed something that was begun after it; ok is false when one has not.
 // Faults that follow count in: it is what a caller would have waited.
-func (p *Probes) Recovered(after time.Time) (d time.Duration, ok bool) {
+func (p *Probes) Recovered(after time.Time) (each []time.Duration, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	ok = true
 	for _, probes := range p.partitions {
 		i := sort.Search(len(probes), func(i int) bool { return !probes[i].begun.Before(after) })
 		if i == len(probes) {
-			return 0, false
+			ok = false
+			continue
 		}
-		d = max(d, probes[i].done.Sub(after))
+		each = append(each, probes[i].done.Sub(after))
 	}
-	return d, true
+	return each, ok
 }
 
 // Quantile is the smallest of d that is not exceeded by the part q, from 0 to 1, of them; of none it is 0.

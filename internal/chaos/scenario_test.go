@@ -129,6 +129,7 @@ func probeRun(partition int) string {
 func (sc *scenario) play(inject func(ctx context.Context)) {
 	sc.t.Helper()
 	sc.serving()
+	sc.audit()
 	ctx, stop := context.WithCancel(sc.t.Context())
 	defer stop()
 	var all errgroup.Group
@@ -183,6 +184,11 @@ func (sc *scenario) probing(ctx context.Context) error {
 	return nil
 }
 
+// broken is what was seen so far of what must not be: there is no need to go on.
+func (sc *scenario) broken() error {
+	return errors.Join(sc.alive(), sc.fleet.failures(), sc.board.violations())
+}
+
 // note keeps what was injected.
 func (sc *scenario) note(f Fault) (surfaced func(bool)) {
 	sc.mu.Lock()
@@ -233,6 +239,7 @@ func (sc *scenario) settled() Verdict {
 	}, 2*time.Minute, 100*time.Millisecond, "not everything is committed: %v", &behind)
 	found, err := sc.found(sc.t.Context(), sc.ledger)
 	require.NoError(sc.t, err)
+	require.NoError(sc.t, sc.audited(sc.t.Context(), &found))
 	return sc.ledger.Check(found)
 }
 

@@ -22,10 +22,11 @@ const (
 type settings struct {
 	// length is for how long each part has faults.
 	length time.Duration
-	// long is the long form: it goes on until it has killed 200 processes.
-	long bool
-	seed uint64
-	runs demo.Runs
+	// long is the long form. kills is how many processes are killed at least, for which it goes on for up to twice its time.
+	long  bool
+	kills int
+	seed  uint64
+	runs  demo.Runs
 }
 
 const parts = 2 // of the long form, which share its time
@@ -37,7 +38,9 @@ func readSettings(t *testing.T) settings {
 		d, err := time.ParseDuration(text)
 		require.NoError(t, err, forVariable)
 		require.GreaterOrEqual(t, d, 10*time.Second, forVariable)
-		s.length, s.long = d/parts, true
+		if s.length, s.long = d/parts, true; s.length >= 2*time.Minute {
+			s.kills = 200
+		}
 	}
 	if text := os.Getenv(seedVariable); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)

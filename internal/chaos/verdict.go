@@ -18,6 +18,8 @@ type Found struct {
 	Rows map[Key]Row
 	// Events are the places in the log of the outbox's events, by id.
 	Events map[string]uint64
+	// Twice are rows that an event wrote more than once, and Back positions that went back, in words.
+	Twice, Back []string
 }
 
 // Verdict is a ledger against what was found.
@@ -35,6 +37,8 @@ type Verdict struct {
 	Half    int // a part of a unit is there and a part is not
 	Ghosts  int // a unit is there of which the worker was told that it is not
 	Swapped int // of two units of one lane the earlier has the later place in the log
+	Twice   int // an event was applied again
+	Back    int // a position went back
 
 	// Examples are some of these, in words.
 	Examples []string
@@ -42,7 +46,7 @@ type Verdict struct {
 
 // Clean is whether there is nothing that must not be.
 func (v Verdict) Clean() bool {
-	return v.Lost+v.Altered+v.Older+v.Half+v.Ghosts+v.Swapped == 0
+	return v.Lost+v.Altered+v.Older+v.Half+v.Ghosts+v.Swapped+v.Twice+v.Back == 0
 }
 
 // maxExamples is how many are told.
@@ -64,8 +68,13 @@ func (l *Ledger) Check(found Found) Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := Verdict{Rows: len(found.Rows), Events: len(found.Events)}
-	known := 0
-	events := 0
+	for _, what := range found.Twice {
+		v.wrong(&v.Twice, "%s", what)
+	}
+	for _, what := range found.Back {
+		v.wrong(&v.Back, "%s", what)
+	}
+	known, events := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(l.owners)) {
 		c := ownerCheck{v: &v, found: found, owner: l.owners[name], seq: map[*Unit]uint64{}, holder: map[Key]*Unit{}}
 		known += c.rows()
