@@ -78,6 +78,11 @@ fuzz: deps ## run every fuzz target for a time (FOR=10m each, 5s by default); th
 mutants: deps build ## break the code, a line at a time, and see the invariants' tests notice (SHORT=1, ONLY=I3)
 	@go run ./internal/mutants $(if $(SHORT),-quick) $(if $(ONLY),-only '$(ONLY)')
 
+.PHONY: drill
+drill: deps build ## dump the database, go on (FOR=1m), restore the dump under running daemons (ENGINE=mysql)
+	@PERSISTD_TEST_ENGINE=$(or $(ENGINE),mariadb) $(if $(FOR),PERSISTD_DRILL_FOR=$(FOR)) go test -count=1 -timeout 60m -v -run 'RestoredFromADump' ./cmd/persistd \
+	  | grep -vE '^=== |"level"'
+
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...
