@@ -92,6 +92,11 @@ simulate: ## run 10,000 schedules of faults in memory (SCHEDULES=100000 SEED=7 f
 	@PERSISTD_SIMULATION_SCHEDULES=$(SCHEDULES) PERSISTD_SIMULATION_SEED=$(SEED) \
 	  go test -count=1 -timeout 24h -v -run 'HoldUnderRandomSchedules' ./internal/simulation | grep -v '^ *=== '
 
+.PHONY: drill
+drill: deps build ## dump the database, go on (FOR=1m), restore the dump under running daemons (ENGINE=mysql)
+	@PERSISTD_TEST_ENGINE=$(or $(ENGINE),mariadb) $(if $(FOR),PERSISTD_DRILL_FOR=$(FOR)) go test -count=1 -timeout 60m -v -run 'RestoredFromADump' ./cmd/persistd \
+	  | grep -vE '^=== |"level"'
+
 .PHONY: bench
 bench: deps build ## run the benchmarks (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...

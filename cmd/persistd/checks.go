@@ -23,7 +23,7 @@ func (d *daemon) readyChecks() []admin.Check {
 			_, err := d.stream.Info(ctx)
 			return err
 		})},
-		{Name: "database", Check: d.whenStarted(func(ctx context.Context) error { return d.store.Ping(ctx) })},
+		{Name: "database", Check: d.whenStarted(func(ctx context.Context) error { return d.store.Answers(ctx) })},
 		{Name: "gaps", Check: d.whenStarted(func(context.Context) error { return d.recovery.check() })},
 		{Name: "commits", Check: d.whenStarted(func(context.Context) error { return d.blocked() })},
 	}

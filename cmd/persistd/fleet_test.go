@@ -25,6 +25,7 @@ type fleet struct {
 
 	mu     sync.Mutex // guards what follows
 	acked  map[rowKey]string
+	last   map[string]int32 // the last step acknowledged of each run
 	failed []error
 }
 
@@ -34,8 +35,14 @@ type save func(ctx context.Context, run string, step int32, state json.RawMessag
 // fleet sends workers out, each with a run of its own and states of a size that do not compress; each saves a step per pace.
 func (s *stack) fleet(workers, size int, pace time.Duration, opts ...client.Option) *fleet {
 	s.t.Helper()
+	return s.fleetFrom(0, workers, size, pace, opts...)
+}
+
+// fleetFrom is a fleet whose runs are numbered from first on.
+func (s *stack) fleetFrom(first, workers, size int, pace time.Duration, opts ...client.Option) *fleet {
+	s.t.Helper()
 	st := s.open(opts...)
-	return s.fleetOf(workers, size, pace, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
+	return s.fleetOf(first, workers, size, pace, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
 		return st.SaveStep(ctx, run, int(step), "node", state)
 	})
 }
@@ -43,7 +50,7 @@ func (s *stack) fleet(workers, size int, pace time.Duration, opts ...client.Opti
 // bulkFleet publishes by hand: for loads that are about bytes, which the client checks one by one.
 func (s *stack) bulkFleet(workers, size int, pace time.Duration) *fleet {
 	s.t.Helper()
-	return s.fleetOf(workers, size, pace, s.publishStep)
+	return s.fleetOf(0, workers, size, pace, s.publishStep)
 }
 
 func (s *stack) publishStep(ctx context.Context, run string, step int32, state json.RawMessage) error {
@@ -51,11 +58,11 @@ func (s *stack) publishStep(ctx context.Context, run string, step int32, state j
 	return err //nolint:wrapcheck // told as it is.
 }
 
-func (s *stack) fleetOf(workers, size int, pace time.Duration, save save) *fleet {
+func (s *stack) fleetOf(first, workers, size int, pace time.Duration, save save) *fleet {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &fleet{s: s, stop: cancel, acked: map[rowKey]string{}}
+	f := &fleet{s: s, stop: cancel, acked: map[rowKey]string{}, last: map[string]int32{}}
 	for w := range workers {
-		f.wg.Go(func() { f.work(ctx, save, fmt.Sprintf("run-%d", w), size, pace) })
+		f.wg.Go(func() { f.work(ctx, save, fmt.Sprintf("run-%d", first+w), size, pace) })
 	}
 	s.t.Cleanup(func() {
 		cancel()
@@ -77,7 +84,7 @@ func (f *fleet) work(ctx context.Context, save save, run string, size int, pace 
 			return
 		}
 		f.mu.Lock()
-		f.acked[rowKey{run, step}] = string(state)
+		f.acked[rowKey{run, step}], f.last[run] = string(state), step
 		f.mu.Unlock()
 		f.count.Add(1)
 		f.bytes.Add(int64(size))

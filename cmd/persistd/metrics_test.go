@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,4 +34,18 @@ func (s *stack) scrape(addr string) map[string]float64 {
 	}
 	require.NoError(s.t, lines.Err())
 	return all
+}
+
+// readyz is what a daemon's readiness probe says, in full.
+func (s *stack) readyz(addr string) string {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+addr+"/readyz?verbose", nil)
+	require.NoError(s.t, err)
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, res.Body.Close()) }()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(s.t, err)
+	return string(body)
 }
