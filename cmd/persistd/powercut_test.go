@@ -123,7 +123,7 @@ func batchRun(run string) string { return "batch-" + run }
 func (s *stack) batches(workers int, opts ...client.Option) *fleet {
 	s.t.Helper()
 	st := s.open(opts...)
-	return s.fleetOf(workers, 400_000, 20*time.Millisecond, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
+	return s.fleetOf(0, workers, 400_000, 20*time.Millisecond, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
 		var all []client.Step[json.RawMessage]
 		for i := range batchSteps {
 			all = append(all, client.Step[json.RawMessage]{Step: int(step)*batchSteps + i, NodeID: "node", State: state})
