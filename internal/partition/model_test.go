@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,9 @@ const lease = 10 * time.Second
 type world struct {
 	mu     sync.Mutex
 	rows   []row
-	events [][]wire.Event // by partition
-	last   uint64         // the stream's sequence
-	grown  chan struct{}  // closed, and made anew, when the log grows
+	events [][]wire.Event  // by partition
+	last   uint64          // the stream's sequence
+	grown  []chan struct{} // by partition: closed, and made anew, when it grows
 	trims  []trim
 	stale  []uint64       // sequences of events that the database's state forbids
 	graves map[uint64]int // how often a letter of each event was put
@@ -49,6 +50,9 @@ type row struct {
 	until    time.Time
 	applied  []uint64
 	writers  []string // who applied each of them
+
+	free    time.Time     // since when nobody owns it; a crash does not count
+	longest time.Duration // that it was free, between two owners
 }
 
 type trim struct {
@@ -59,7 +63,11 @@ type trim struct {
 }
 
 func newWorld(partitions int) *world {
-	return &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), grown: make(chan struct{}), graves: map[uint64]int{}, present: map[string]time.Time{}}
+	w := &world{rows: make([]row, partitions), events: make([][]wire.Event, partitions), graves: map[uint64]int{}, present: map[string]time.Time{}}
+	for range partitions {
+		w.grown = append(w.grown, make(chan struct{}))
+	}
+	return w
 }
 
 // publish appends n events to a partition.
@@ -73,8 +81,8 @@ func (w *world) publish(p, n int) {
 			Ops: []wire.Op{{Type: wire.OpStep, Step: int32(w.last), State: []byte("{}")}},
 		})
 	}
-	close(w.grown)
-	w.grown = make(chan struct{})
+	close(w.grown[p])
+	w.grown[p] = make(chan struct{})
 }
 
 // row is a copy of a partition's row.
@@ -108,6 +116,7 @@ type replica struct {
 	*world
 	name string
 	took time.Duration // of a commit
+	away time.Duration // of everything else: how far the database is away
 	sure bool          // a commit that is under way is not cancelled
 
 	fmu    sync.Mutex
@@ -149,10 +158,13 @@ func (r *replica) pause() (resume func()) {
 }
 
 // crash cuts the replica off for good.
-func (r *replica) crash() {
+func (r *replica) crash() { r.reach(errCut) }
+
+// reach makes each call of the replica fail with err from now on, or none when it is nil.
+func (r *replica) reach(err error) {
 	r.fmu.Lock()
 	defer r.fmu.Unlock()
-	r.cut = errCut
+	r.cut = err
 }
 
 // called is when method was called.
@@ -177,6 +189,13 @@ func (r *replica) arrive(ctx context.Context, method string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r.away > 0 {
+		select {
+		case <-time.After(r.away):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return r.connected(ctx)
 }
@@ -208,6 +227,9 @@ func (r *replica) Acquire(ctx context.Context, p int, reclaim bool) (partition.T
 	row := &r.rows[p]
 	if row.owner != "" && time.Now().Before(row.until) && (!reclaim || row.owner != r.name) {
 		return partition.Term{}, fmt.Errorf("%w: %s", partition.ErrHeld, row.owner)
+	}
+	if !row.free.IsZero() {
+		row.longest, row.free = max(row.longest, time.Since(row.free)), time.Time{}
 	}
 	row.owner, row.epoch, row.until = r.name, row.epoch+1, time.Now().Add(lease)
 	return partition.Term{Partition: p, Epoch: row.epoch, Position: row.position}, nil
@@ -264,7 +286,7 @@ func (r *replica) Release(ctx context.Context, t partition.Term) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if row := &r.rows[t.Partition]; row.owner == r.name && row.epoch == t.Epoch {
-		row.owner = ""
+		row.owner, row.free = "", time.Now()
 	}
 	return nil
 }
@@ -283,12 +305,11 @@ func (r *replica) Read(ctx context.Context, p int, from wire.Place, deliver func
 			return err
 		}
 		r.mu.Lock()
-		events, grown := slices.Clone(r.events[p]), r.grown
+		all, grown := r.events[p], r.grown[p]
 		r.mu.Unlock()
+		from, _ := slices.BinarySearchFunc(all, after+1, func(ev wire.Event, seq uint64) int { return cmp.Compare(ev.Message.Sequence, seq) })
+		events := all[from:] // is only ever appended to
 		for i, ev := range events {
-			if ev.Message.Sequence <= after {
-				continue
-			}
 			if err := deliver(ctx, ev); err != nil {
 				return err
 			}

@@ -49,32 +49,36 @@ type plan struct {
 //	never above the share by taking, never below it by giving: with the same replicas there, each step brings the spread nearer to
 //	the shares, and at the shares there are no steps
 //
-// What is free falls to those that are below their share, in order of their names, so that they seldom go for the same one. A replica that
-// is above its share gives while others lack more than is free already: a few at a time, so that little is without an owner should they
-// not take it.
+// The shares follow from the database alone, so that all that see the same agree; what this replica is about it knows better itself. What is
+// free falls to those that are below their share, in order of their names, so that they seldom go for the same one. A replica that is above
+// its share gives while others lack more than is free already: a few at a time, so that little is without an owner should they not take it.
 func planFor(v View, mine []activity, reclaimable []bool) plan {
 	p := plan{has: map[string]int{v.Self: 0}}
 	for name := range v.Replicas {
 		p.has[name] = 0
 	}
 	var free []int
-	given := 0
+	have, taking, given := 0, 0, 0
 	for no, lease := range v.Leases {
-		_, known := p.has[lease.Owner]
+		if _, there := p.has[lease.Owner]; there && !lease.free() {
+			p.has[lease.Owner]++
+		}
 		switch {
-		case mine[no] == acquiring, mine[no] == applying:
-			p.has[v.Self]++
+		case mine[no] == acquiring && !lease.free() && lease.Owner != v.Self: // another was faster
+		case mine[no] == acquiring:
+			taking++
+		case mine[no] == applying:
+			have++
 		case mine[no] == giving:
 			given++
-		case lease.Owner == v.Self && !lease.free() && reclaimable[no]:
-			p.has[v.Self]++
+		case lease.free():
+			free = append(free, no)
+		case lease.Owner == v.Self && reclaimable[no]:
+			have++
 			if mine[no] == idle {
 				p.reclaim = append(p.reclaim, no)
 			}
-		case lease.free():
-			free = append(free, no)
-		case known && lease.Owner != v.Self: // one under this name is another process's, or was not released
-			p.has[lease.Owner]++
+		default: // another's; or one of another process of our name, or that could not be released
 		}
 	}
 	p.shares = shares(len(v.Leases), p.has)
@@ -89,13 +93,13 @@ func planFor(v View, mine []activity, reclaimable []bool) plan {
 			before += max(0, n-p.has[name])
 		}
 	}
-	short := p.shares[v.Self] - p.has[v.Self]
+	short := p.shares[v.Self] - have - taking
 	for _, no := range free[min(before, len(free)):] {
 		if mine[no] == idle && len(p.take) < short {
 			p.take = append(p.take, no)
 		}
 	}
-	if excess := -short; excess > 0 {
+	if excess := -short; excess > 0 && taking == 0 { // what is being taken may come to nothing
 		open := len(free) + given
 		p.give = max(0, min(excess, lack-open, 1+excess/8-open))
 	}
