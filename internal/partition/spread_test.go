@@ -186,7 +186,7 @@ func TestReplicaThatJoinsGetsItsShareWithinSeconds(t *testing.T) {
 				c := spread(t, 24, 3, brisk)
 				c.balances(3 * time.Second)
 				c.rests(30 * time.Second)
-				c.world.silent = row.silent
+				c.silent = row.silent
 				before := c.epochs()
 				c.join("r3")
 				t.Logf("balanced after %s", c.balances(row.within))
@@ -214,7 +214,7 @@ func TestReplicaThatStopsLeavesItsPartitionsAtOnce(t *testing.T) {
 				c := spread(t, 24, 5, brisk)
 				c.balances(3 * time.Second)
 				c.rests(30 * time.Second)
-				c.world.silent = row.silent
+				c.silent = row.silent
 				before := c.epochs()
 				c.leave("r2")
 				t.Logf("balanced after %s", c.balances(row.within))
@@ -253,7 +253,7 @@ func TestReplicaThatStopsSlowlyGivesWhatIsDone(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, kept, "all but the one whose commit hangs are with the other")
-		<-stopping
+		require.NoError(t, <-stopping, "the next attempt commits")
 		delete(c.sets, slow)
 		c.balances(2 * lease)
 		c.home(time.Second)
