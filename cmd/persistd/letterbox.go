@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -11,7 +12,7 @@ import (
 	"github.com/persistd/persistd/internal/stream"
 )
 
-// letterbox shows how full the stream of the dead letters is. Only watchLog looks.
+// letterbox shows how full the stream of the dead letters is. Only watch looks.
 type letterbox struct {
 	log                       *zap.Logger
 	messages, bytes, maxBytes prometheus.Gauge
@@ -29,6 +30,18 @@ func newLetterbox(reg prometheus.Registerer, log *zap.Logger) *letterbox {
 		messages: gauge("dead_letters", "Messages in the stream of the dead letters: the letters, and further parts of large ones."),
 		bytes:    gauge("dead_letters_bytes", "Bytes in the stream of the dead letters."),
 		maxBytes: gauge("dead_letters_max_bytes", "Bytes that the stream of the dead letters may hold; when it is full, partitions wait at their poison."),
+	}
+}
+
+// watch looks now and then, until ctx ends.
+func (b *letterbox) watch(ctx context.Context, letters *stream.DeadLetters) {
+	for {
+		b.look(ctx, letters)
+		select {
+		case <-time.After(watchLogEvery):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
