@@ -21,6 +21,7 @@ import (
 //
 //	a term begins at the position in the database:
 //	    the log is not the one that the position is of  → the daemon ends                                    (stream.Examine)
+//	    it is behind, and tables are still to be restored → the term waits: what it applied would be dropped   (mysqlstore.Unrestored)
 //	    what follows the position was trimmed           → record the gap, before anything after it is applied (stream.Missing)
 //	    it is behind what was reached before            → say how much is applied again, and how far that is  (stream.Mark, known)
 //	while it runs, every two seconds:
@@ -98,6 +99,9 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was read.
 	}
+	if err := r.restored(ctx, p, after, mark); err != nil {
+		return nil, nil, err
+	}
 	missing, err := r.stream.Missing(ctx, p, after, mark)
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was looked for.
@@ -123,6 +127,25 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 		r.mu.Unlock()
 		cancel(nil)
 	}, nil
+}
+
+// restored returns an error while a position has gone back and the tables' restore seems not to be finished.
+func (r *recovery) restored(ctx context.Context, p int, after wire.Place, mark stream.Mark) error {
+	r.mu.Lock()
+	reached := max(r.parts[p].known, r.parts[p].target)
+	r.mu.Unlock()
+	if mark.Created.Equal(r.stream.Created()) {
+		reached = max(reached, mark.Reached.Sequence)
+	}
+	if after.Sequence >= reached {
+		return nil
+	}
+	tables, err := r.store.Unrestored(ctx)
+	if err != nil || len(tables) == 0 {
+		return err //nolint:wrapcheck // it says what was asked.
+	}
+	return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored: UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6))",
+		strings.Join(tables, ", "))
 }
 
 // record keeps a gap, and says so the first time.

@@ -37,6 +37,30 @@ func TestI2ADatabaseRestoredUnderAnIdleDaemonHealsItselfAndSaysSo(t *testing.T) 
 	require.Empty(t, s.found())
 }
 
+// A dump is loaded table by table, and the positions come before the rows: what were applied in between would be dropped, and passed over.
+func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	d := s.spawn("none").serving()
+	made := time.Now()
+	s.eventually("the tables are older than what is in them", func() bool { return time.Since(made) > 1100*time.Millisecond })
+	s.publishSteps(0, 100)
+	s.matchesLog()
+	restore := s.dump()
+	dumped := time.Now()
+	s.publishSteps(50, 100)
+	s.matchesLog()
+	s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
+	restore(func(table string) {
+		if table == "workflow_steps" { // the last one
+			d.says("database is being restored: wait for workflow_steps")
+		}
+	})
+	s.matchesLog()
+	d.says("position went back: events are applied again")
+	require.NoError(t, d.terminate())
+}
+
 // short windows, so that what is committed is trimmed at once.
 var trimming = []string{"PERSISTD_STREAM_REPLAY_WINDOW=0s", "PERSISTD_STREAM_TRIM_INTERVAL=50ms", "PERSISTD_STREAM_PARTITIONS=3"}
 

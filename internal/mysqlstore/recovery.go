@@ -145,3 +145,53 @@ func (s *Store) AcceptGaps(ctx context.Context, by string, ids []uint64) error {
 	}
 	return nil
 }
+
+// Unrestored are the tables that a restore of this database seems not to have reached yet; none when there is none under way. A dump is loaded table
+// by table, and by its usual order the positions come before most rows: what is applied from them meanwhile goes into tables that are
+// dropped next, and the positions stay. To be asked when a position has gone back, and only then: an ALTER TABLE looks the same.
+//
+// It is told by when the tables were made. Every table of a dump is made after the last commit that is in it; so when that of the positions was,
+// and another was not, the other is still the old one. One that has just been made may not be locked yet by who fills it. Tables that were
+// emptied and filled again are as old as ever, and tell nothing.
+func (s *Store) Unrestored(ctx context.Context) ([]string, error) {
+	names, err := s.unrestored(ctx)
+	return names, s.fail("ask whether the database is being restored", err)
+}
+
+func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
+	var committed sql.NullTime
+	if err := s.leases.QueryRowContext(ctx, "SELECT MAX(updated_at) FROM persistd_partitions").Scan(&committed); err != nil {
+		return nil, fmt.Errorf("read last commit: %w", err)
+	}
+	rows, err := s.leases.QueryContext(ctx, "SELECT table_name, create_time, create_time > UTC_TIMESTAMP() - INTERVAL 5 SECOND FROM information_schema.tables WHERE table_schema=DATABASE() AND table_name IN"+
+		" ('workflow_steps','workflow_checkpoints','workflow_checkpoints_v2','idempotency_keys','events_outbox','persistd_runs','persistd_streams','persistd_partitions')")
+	if err != nil {
+		return nil, fmt.Errorf("select tables: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	last := committed.Time.Truncate(time.Second) // as precise as the servers tell when a table was made
+	var (
+		under bool
+		old   []string
+	)
+	for rows.Next() {
+		var (
+			name   string
+			made   sql.NullTime
+			recent sql.NullBool
+		)
+		if err := rows.Scan(&name, &made, &recent); err != nil {
+			return nil, fmt.Errorf("scan table: %w", err)
+		}
+		if name == "persistd_partitions" {
+			under = made.Time.After(last)
+		}
+		if recent.Bool || made.Valid && made.Time.Before(last) && name != "persistd_partitions" {
+			old = append(old, name)
+		}
+	}
+	if !under || !committed.Valid {
+		old = nil
+	}
+	return old, wrap("read tables", rows.Err())
+}
