@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -158,22 +159,25 @@ func (s *Store) Unrestored(ctx context.Context) ([]string, error) {
 	return names, s.fail("ask whether the database is being restored", err)
 }
 
+// restorable are the tables that what is applied is written to, or goes by.
+var restorable = []string{
+	"workflow_steps", "workflow_checkpoints", "workflow_checkpoints_v2", "idempotency_keys", "events_outbox", "persistd_runs",
+	"persistd_streams", "persistd_partitions",
+}
+
 func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
 	var committed sql.NullTime
 	if err := s.leases.QueryRowContext(ctx, "SELECT MAX(updated_at) FROM persistd_partitions").Scan(&committed); err != nil {
 		return nil, fmt.Errorf("read last commit: %w", err)
 	}
-	rows, err := s.leases.QueryContext(ctx, "SELECT table_name, create_time, create_time > UTC_TIMESTAMP() - INTERVAL 5 SECOND FROM information_schema.tables WHERE table_schema=DATABASE() AND table_name IN"+
-		" ('workflow_steps','workflow_checkpoints','workflow_checkpoints_v2','idempotency_keys','events_outbox','persistd_runs','persistd_streams','persistd_partitions')")
+	rows, err := s.leases.QueryContext(ctx, "SELECT LOWER(table_name), create_time, create_time > UTC_TIMESTAMP() - INTERVAL 5 SECOND"+
+		" FROM information_schema.tables WHERE table_schema=DATABASE()")
 	if err != nil {
 		return nil, fmt.Errorf("select tables: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	last := committed.Time.Truncate(time.Second) // as precise as the servers tell when a table was made
-	var (
-		under bool
-		old   []string
-	)
+	last := committed.Time.Truncate(time.Second)  // as precise as the servers tell when a table was made
+	under, old := false, slices.Clone(restorable) // one that is not there is dropped, and not made again yet
 	for rows.Next() {
 		var (
 			name   string
@@ -186,8 +190,8 @@ func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
 		if name == "persistd_partitions" {
 			under = made.Time.After(last)
 		}
-		if recent.Bool || made.Valid && made.Time.Before(last) && name != "persistd_partitions" {
-			old = append(old, name)
+		if !recent.Bool && (!made.Valid || !made.Time.Before(last) || name == "persistd_partitions") {
+			old = slices.DeleteFunc(old, func(s string) bool { return s == name })
 		}
 	}
 	if !under || !committed.Valid {
