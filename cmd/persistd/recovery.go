@@ -36,9 +36,10 @@ type recovery struct {
 	pending func(ctx context.Context, partition int, after uint64) (int64, error)
 	fail    func(error)
 
-	mu    sync.Mutex // guards what follows; nothing blocks while it is held
-	parts []recovering
-	open  []mysqlstore.Gap // not accepted, as of the last look
+	mu     sync.Mutex // guards what follows; nothing blocks while it is held
+	parts  []recovering
+	tables replacing
+	open   []mysqlstore.Gap // not accepted, as of the last look
 
 	wentBack *prometheus.CounterVec
 	left     prometheus.Gauge
@@ -47,9 +48,12 @@ type recovery struct {
 
 // recovering is a partition as recovery sees it.
 type recovering struct {
-	known  uint64                  // the highest position seen since it last went back
-	target uint64                  // up to where events are applied again; 0: they are not
-	reread context.CancelCauseFunc // ends the present term's reading; nil when this replica does not read
+	known  uint64 // the highest position seen since it last went back
+	target uint64 // up to where events are applied again; 0: they are not
+	safe   uint64 // known as of before a restore that is under way, or was
+	// setBack says that the partition is to be set back to safe.
+	setBack bool
+	reread  context.CancelCauseFunc // ends the present term's reading; nil when this replica does not read
 }
 
 // errWentBack ends a term whose position in the database is not where it was committed.
@@ -98,6 +102,9 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 	mark, err := r.stream.Marks().Partition(ctx, p)
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was read.
+	}
+	if err := r.again(ctx, p, after.Sequence); err != nil {
+		return nil, nil, err
 	}
 	if err := r.restored(ctx, p, after, mark); err != nil {
 		return nil, nil, err
@@ -211,6 +218,7 @@ func (r *recovery) committed(p int, to uint64) {
 // watch looks after log and database until ctx ends, or the daemon has to.
 func (r *recovery) watch(ctx context.Context) {
 	var seen wire.Place // the log's last event
+	r.replaced(ctx)     // what there is to compare with
 	for round := 1; ; round++ {
 		select {
 		case <-time.After(watchLogEvery):
@@ -226,6 +234,7 @@ func (r *recovery) watch(ctx context.Context) {
 			r.fail(hinted(err, hintForeign))
 			return
 		}
+		r.replaced(ctx)
 		r.reread(ctx)
 		if round%sayEvery == 0 {
 			r.progress(ctx)

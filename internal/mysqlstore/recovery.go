@@ -159,11 +159,14 @@ func (s *Store) Unrestored(ctx context.Context) ([]string, error) {
 	return names, s.fail("ask whether the database is being restored", err)
 }
 
-// restorable are the tables that what is applied is written to, or goes by.
-var restorable = []string{
+// RestorableTables are the tables that what is applied is written to, or goes by.
+var RestorableTables = []string{
 	"workflow_steps", "workflow_checkpoints", "workflow_checkpoints_v2", "idempotency_keys", "events_outbox", "persistd_runs",
-	"persistd_streams", "persistd_partitions",
+	"persistd_streams", PositionsTable,
 }
+
+// PositionsTable is the one that has the positions.
+const PositionsTable = "persistd_partitions"
 
 func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
 	var committed sql.NullTime
@@ -176,8 +179,8 @@ func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
 		return nil, fmt.Errorf("select tables: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	last := committed.Time.Truncate(time.Second)  // as precise as the servers tell when a table was made
-	under, old := false, slices.Clone(restorable) // one that is not there is dropped, and not made again yet
+	last := committed.Time.Truncate(time.Second)        // as precise as the servers tell when a table was made
+	under, old := false, slices.Clone(RestorableTables) // one that is not there is dropped, and not made again yet
 	for rows.Next() {
 		var (
 			name   string
@@ -198,4 +201,43 @@ func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
 		old = nil
 	}
 	return old, wrap("read tables", rows.Err())
+}
+
+// TablesMade is when each table of the database was made, to the second, by the database's clock. A table that is dropped is not in it.
+func (s *Store) TablesMade(ctx context.Context) (map[string]time.Time, error) {
+	made, err := s.tablesMade(ctx)
+	return made, s.fail("ask when tables were made", err)
+}
+
+func (s *Store) tablesMade(ctx context.Context) (_ map[string]time.Time, err error) {
+	rows, err := s.leases.QueryContext(ctx, "SELECT LOWER(table_name), create_time FROM information_schema.tables WHERE table_schema=DATABASE()")
+	if err != nil {
+		return nil, fmt.Errorf("select tables: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	all := map[string]time.Time{}
+	for rows.Next() {
+		var (
+			name string
+			made sql.NullTime
+		)
+		if err := rows.Scan(&name, &made); err != nil {
+			return nil, fmt.Errorf("scan table: %w", err)
+		}
+		all[name] = made.Time
+	}
+	return all, wrap("read tables", rows.Err())
+}
+
+// SetBack moves a partition of this owner from one position back to another: what lies between is applied again, which changes nothing that is
+// there. It is for a restored database, whose rows may lack it; the present term ends with it.
+func (s *Store) SetBack(ctx context.Context, partition int, from, to uint64) error {
+	what := fmt.Sprintf("set partition %d back from %d to %d", partition, from, to)
+	r := s.registered.Load()
+	if r == nil {
+		return s.fail(what, errNotRegistered)
+	}
+	_, err := s.leases.ExecContext(ctx, "UPDATE persistd_partitions SET position=?, position_of=0, position_logged=NULL WHERE "+
+		string(r.appendKey(nil, partition))+" AND owner=? AND position=? AND position>?", to, s.config.Owner, from, to)
+	return s.fail(what, err)
 }
