@@ -45,8 +45,8 @@ func (s *stack) backup() (restore func()) {
 	}
 }
 
-// dump keeps every table as mysqldump does. restore drops and makes each again in the order of their names; at is called before each.
-func (s *stack) dump() (restore func(at func(table string))) {
+// byTable keeps every table as a dump has it. restore drops and makes each again in the order of their names; at is called before each.
+func (s *stack) byTable() (restore func(at func(table string))) {
 	s.t.Helper()
 	s.backup()
 	type kept struct{ name, create string }

@@ -51,7 +51,7 @@ func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
 	s.publish("run-7", `{"step":1,"node_id":"n","state":{}}`)
 	s.publish("run-8", `{"step":1,"node_id":"n","state":{}}`)
 	s.matchesLog()
-	restore := s.dump()
+	restore := s.byTable()
 	dumped := time.Now()
 	busy := map[int]bool{}
 	for i := range 5 {
