@@ -21,6 +21,7 @@ import (
 //
 //	a term begins at the position in the database:
 //	    the log is not the one that the position is of  → the daemon ends                                    (stream.Examine)
+//	    it is behind, and tables are still to be restored → the term waits: what it applied would be dropped   (mysqlstore.Unrestored)
 //	    what follows the position was trimmed           → record the gap, before anything after it is applied (stream.Missing)
 //	    it is behind what was reached before            → say how much is applied again, and how far that is  (stream.Mark, known)
 //	while it runs, every two seconds:
@@ -35,9 +36,10 @@ type recovery struct {
 	pending func(ctx context.Context, partition int, after uint64) (int64, error)
 	fail    func(error)
 
-	mu    sync.Mutex // guards what follows; nothing blocks while it is held
-	parts []recovering
-	open  []mysqlstore.Gap // not accepted, as of the last look
+	mu     sync.Mutex // guards what follows; nothing blocks while it is held
+	parts  []recovering
+	tables replacing
+	open   []mysqlstore.Gap // not accepted, as of the last look
 
 	wentBack *prometheus.CounterVec
 	left     prometheus.Gauge
@@ -46,9 +48,12 @@ type recovery struct {
 
 // recovering is a partition as recovery sees it.
 type recovering struct {
-	known  uint64                  // the highest position seen since it last went back
-	target uint64                  // up to where events are applied again; 0: they are not
-	reread context.CancelCauseFunc // ends the present term's reading; nil when this replica does not read
+	known  uint64 // the highest position seen since it last went back
+	target uint64 // up to where events are applied again; 0: they are not
+	safe   uint64 // known as of before a restore that is under way, or was
+	// setBack says that the partition is to be set back to safe.
+	setBack bool
+	reread  context.CancelCauseFunc // ends the present term's reading; nil when this replica does not read
 }
 
 // errWentBack ends a term whose position in the database is not where it was committed.
@@ -98,6 +103,12 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was read.
 	}
+	if err := r.again(ctx, p, after.Sequence); err != nil {
+		return nil, nil, err
+	}
+	if err := r.restored(ctx, p, after, mark); err != nil {
+		return nil, nil, err
+	}
 	missing, err := r.stream.Missing(ctx, p, after, mark)
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was looked for.
@@ -123,6 +134,25 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 		r.mu.Unlock()
 		cancel(nil)
 	}, nil
+}
+
+// restored returns an error while a position has gone back and the tables' restore seems not to be finished.
+func (r *recovery) restored(ctx context.Context, p int, after wire.Place, mark stream.Mark) error {
+	r.mu.Lock()
+	reached := max(r.parts[p].known, r.parts[p].target)
+	r.mu.Unlock()
+	if mark.Created.Equal(r.stream.Created()) {
+		reached = max(reached, mark.Reached.Sequence)
+	}
+	if after.Sequence >= reached {
+		return nil
+	}
+	tables, err := r.store.Unrestored(ctx)
+	if err != nil || len(tables) == 0 {
+		return err //nolint:wrapcheck // it says what was asked.
+	}
+	return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored: UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6))",
+		strings.Join(tables, ", "))
 }
 
 // record keeps a gap, and says so the first time.
@@ -188,6 +218,7 @@ func (r *recovery) committed(p int, to uint64) {
 // watch looks after log and database until ctx ends, or the daemon has to.
 func (r *recovery) watch(ctx context.Context) {
 	var seen wire.Place // the log's last event
+	r.replaced(ctx)     // what there is to compare with
 	for round := 1; ; round++ {
 		select {
 		case <-time.After(watchLogEvery):
@@ -203,6 +234,7 @@ func (r *recovery) watch(ctx context.Context) {
 			r.fail(hinted(err, hintForeign))
 			return
 		}
+		r.replaced(ctx)
 		r.reread(ctx)
 		if round%sayEvery == 0 {
 			r.progress(ctx)

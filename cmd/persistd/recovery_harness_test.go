@@ -45,6 +45,41 @@ func (s *stack) backup() (restore func()) {
 	}
 }
 
+// byTable keeps every table as a dump has it. restore drops and makes each again in the order of their names; at is called before each.
+func (s *stack) byTable() (restore func(at func(table string))) {
+	s.t.Helper()
+	s.backup()
+	type kept struct{ name, create string }
+	var all []kept
+	rows, err := s.db.QueryContext(s.t.Context(), "SELECT SUBSTR(table_name, 8) FROM information_schema.tables WHERE table_schema=DATABASE()"+
+		" AND table_name LIKE 'backup%' ORDER BY table_name")
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, rows.Close()) }()
+	for rows.Next() {
+		var k kept
+		require.NoError(s.t, rows.Scan(&k.name))
+		require.NoError(s.t, s.db.QueryRowContext(s.t.Context(), "SHOW CREATE TABLE "+k.name).Scan(new(string), &k.create))
+		all = append(all, k)
+	}
+	require.NoError(s.t, rows.Err())
+	return func(at func(string)) {
+		s.t.Helper()
+		for _, k := range all {
+			at(k.name)
+			conn, err := s.db.Conn(s.t.Context())
+			require.NoError(s.t, err)
+			for _, q := range []string{
+				"DROP TABLE " + k.name, k.create, "LOCK TABLES " + k.name + " WRITE, backup_" + k.name + " READ",
+				"INSERT INTO " + k.name + " SELECT * FROM backup_" + k.name, "UNLOCK TABLES",
+			} {
+				_, err := conn.ExecContext(s.t.Context(), q)
+				require.NoError(s.t, err, q)
+			}
+			require.NoError(s.t, conn.Close())
+		}
+	}
+}
+
 // recover runs the command and returns what it says.
 func (s *stack) recover(args ...string) string {
 	s.t.Helper()

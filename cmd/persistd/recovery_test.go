@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/persistd/persistd/internal/devstack/stacktest"
+	"github.com/persistd/persistd/internal/wire"
 )
 
 // The database is restored under a daemon that has nothing to do: no new event shows it that the position went back.
@@ -35,6 +36,48 @@ func TestI2ADatabaseRestoredUnderAnIdleDaemonHealsItselfAndSaysSo(t *testing.T) 
 	require.Empty(t, d.notReadyFor("gaps"), "nothing is missing")
 	require.NoError(t, d.terminate())
 	require.Empty(t, s.found())
+}
+
+// A dump is loaded table by table, and the positions come before the rows: what were applied in between would be dropped, and passed over.
+func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	d := s.spawn("none").serving()
+	made := time.Now()
+	s.eventually("the tables are older than what is in them", func() bool { return time.Since(made) > 1100*time.Millisecond })
+	s.publishSteps(0, 100)
+	s.publish("run-5", `{"step":1,"node_id":"n","state":{}}`)
+	s.publish("run-6", `{"step":1,"node_id":"n","state":{}}`)
+	s.publish("run-7", `{"step":1,"node_id":"n","state":{}}`)
+	s.publish("run-8", `{"step":1,"node_id":"n","state":{}}`)
+	s.matchesLog()
+	restore := s.byTable()
+	dumped := time.Now()
+	busy := map[int]bool{}
+	for i := range 5 {
+		busy[wire.Partition(wire.DefaultNamespace, fmt.Sprintf("run-%d", i), 8)] = true
+	}
+	idle := ""
+	for i := 5; idle == ""; i++ {
+		if run := fmt.Sprintf("run-%d", i); !busy[wire.Partition(wire.DefaultNamespace, run, 8)] {
+			idle = run
+		}
+	}
+	s.publishSteps(50, 100)
+	s.matchesLog()
+	s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
+	restore(func(table string) {
+		switch table {
+		case "persistd_runs": // the positions are there by now. These of a partition that had no event since the dump go where they are lost.
+			s.publish(idle, `{"step":7,"node_id":"meanwhile","state":{}}`)
+			s.eventually("it is applied", func() bool { return s.rows("node_id='meanwhile'") == 1 })
+		case "workflow_steps": // the last one
+			d.says("database is being restored: wait for")
+		}
+	})
+	s.matchesLog()
+	d.says("position went back: events are applied again")
+	require.NoError(t, d.terminate())
 }
 
 // short windows, so that what is committed is trimmed at once.

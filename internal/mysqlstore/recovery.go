@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -144,4 +145,99 @@ func (s *Store) AcceptGaps(ctx context.Context, by string, ids []uint64) error {
 		}
 	}
 	return nil
+}
+
+// Unrestored are the tables that a restore of this database seems not to have reached yet; none when there is none under way. A dump is loaded table
+// by table, and by its usual order the positions come before most rows: what is applied from them meanwhile goes into tables that are
+// dropped next, and the positions stay. To be asked when a position has gone back, and only then: an ALTER TABLE looks the same.
+//
+// It is told by when the tables were made. Every table of a dump is made after the last commit that is in it; so when that of the positions was,
+// and another was not, the other is still the old one. One that has just been made may not be locked yet by who fills it. Tables that were
+// emptied and filled again are as old as ever, and tell nothing.
+func (s *Store) Unrestored(ctx context.Context) ([]string, error) {
+	names, err := s.unrestored(ctx)
+	return names, s.fail("ask whether the database is being restored", err)
+}
+
+// RestorableTables are the tables that what is applied is written to, or goes by.
+var RestorableTables = []string{
+	"workflow_steps", "workflow_checkpoints", "workflow_checkpoints_v2", "idempotency_keys", "events_outbox", "persistd_runs",
+	"persistd_streams", PositionsTable,
+}
+
+// PositionsTable is the one that has the positions.
+const PositionsTable = "persistd_partitions"
+
+func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
+	var committed sql.NullTime
+	if err := s.leases.QueryRowContext(ctx, "SELECT MAX(updated_at) FROM persistd_partitions").Scan(&committed); err != nil {
+		return nil, fmt.Errorf("read last commit: %w", err)
+	}
+	rows, err := s.leases.QueryContext(ctx, "SELECT LOWER(table_name), create_time, create_time > UTC_TIMESTAMP() - INTERVAL 5 SECOND"+
+		" FROM information_schema.tables WHERE table_schema=DATABASE()")
+	if err != nil {
+		return nil, fmt.Errorf("select tables: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	last := committed.Time.Truncate(time.Second)        // as precise as the servers tell when a table was made
+	under, old := false, slices.Clone(RestorableTables) // one that is not there is dropped, and not made again yet
+	for rows.Next() {
+		var (
+			name   string
+			made   sql.NullTime
+			recent sql.NullBool
+		)
+		if err := rows.Scan(&name, &made, &recent); err != nil {
+			return nil, fmt.Errorf("scan table: %w", err)
+		}
+		if name == "persistd_partitions" {
+			under = made.Time.After(last)
+		}
+		if !recent.Bool && (!made.Valid || !made.Time.Before(last) || name == "persistd_partitions") {
+			old = slices.DeleteFunc(old, func(s string) bool { return s == name })
+		}
+	}
+	if !under || !committed.Valid {
+		old = nil
+	}
+	return old, wrap("read tables", rows.Err())
+}
+
+// TablesMade is when each table of the database was made, to the second, by the database's clock. A table that is dropped is not in it.
+func (s *Store) TablesMade(ctx context.Context) (map[string]time.Time, error) {
+	made, err := s.tablesMade(ctx)
+	return made, s.fail("ask when tables were made", err)
+}
+
+func (s *Store) tablesMade(ctx context.Context) (_ map[string]time.Time, err error) {
+	rows, err := s.leases.QueryContext(ctx, "SELECT LOWER(table_name), create_time FROM information_schema.tables WHERE table_schema=DATABASE()")
+	if err != nil {
+		return nil, fmt.Errorf("select tables: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	all := map[string]time.Time{}
+	for rows.Next() {
+		var (
+			name string
+			made sql.NullTime
+		)
+		if err := rows.Scan(&name, &made); err != nil {
+			return nil, fmt.Errorf("scan table: %w", err)
+		}
+		all[name] = made.Time
+	}
+	return all, wrap("read tables", rows.Err())
+}
+
+// SetBack moves a partition of this owner from one position back to another: what lies between is applied again, which changes nothing that is
+// there. It is for a restored database, whose rows may lack it; the present term ends with it.
+func (s *Store) SetBack(ctx context.Context, partition int, from, to uint64) error {
+	what := fmt.Sprintf("set partition %d back from %d to %d", partition, from, to)
+	r := s.registered.Load()
+	if r == nil {
+		return s.fail(what, errNotRegistered)
+	}
+	_, err := s.leases.ExecContext(ctx, "UPDATE persistd_partitions SET position=?, position_of=0, position_logged=NULL WHERE "+
+		string(r.appendKey(nil, partition))+" AND owner=? AND position=? AND position>?", to, s.config.Owner, from, to)
+	return s.fail(what, err)
 }

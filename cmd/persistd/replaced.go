@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/persistd/persistd/internal/mysqlstore"
+)
+
+// errReplaced ends terms whose tables are being replaced under them.
+var errReplaced = errors.New("table of the positions was made anew: the database is being restored")
+
+// replacing is what recovery knows of a dump that is loaded under it. A dump makes table after table anew, by its usual order the positions
+// before most rows; what is committed in between goes into tables that are dropped next. A partition whose position the dump sets back reads
+// it again anyway. One that the dump leaves where it was would not, and its commits of that time would be lost:
+//
+//	the table of the positions was made anew, and so was another   → end every term, remember the positions of the look before the first
+//	until every table was, and none since the last look            → no term begins
+//	a partition is further than what was remembered                → set it back to that: what came since is applied again
+//
+// The table of the positions alone may be one that somebody has altered. A process that dies in between forgets it: see [mysqlstore.Store.Unrestored] for what is left then.
+type replacing struct {
+	first map[string]time.Time // when each table was made, as of before a restore
+	last  map[string]time.Time // as of the last look
+	still time.Time            // since when nothing changes
+	begun time.Time            // when the table of the positions was made anew; zero: it was not, or that is long ago
+	under bool
+}
+
+const (
+	// forgetAlter is when a table made anew is one that was altered, and no part of a restore any more.
+	forgetAlter = time.Hour
+	// forgetPositions is for how long after the positions' table another one is waited for that tells a restore.
+	forgetPositions = 10 * time.Minute
+)
+
+// replaced looks whether tables are being replaced. It is called by watch only.
+func (r *recovery) replaced(ctx context.Context) {
+	r.mu.Lock()
+	before := append([]recovering(nil), r.parts...) // before the database is asked: what is known by then is from before a change that is seen
+	r.mu.Unlock()
+	made, err := r.store.TablesMade(ctx)
+	if err != nil {
+		return // the database check says so
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &r.tables
+	quiet := t.look(made)
+	switch {
+	case !t.begun.IsZero() && !t.under && len(t.waiting()) < len(mysqlstore.RestorableTables)-1:
+		t.under = true
+		r.log.Warn("database is being restored: waiting for all of its tables", zap.Error(errReplaced))
+		for p := range r.parts {
+			if at := &r.parts[p]; at.reread != nil {
+				at.setBack = true
+				at.reread(errReplaced)
+			}
+		}
+	case t.under && quiet && len(t.waiting()) == 0:
+		t.under, t.first, t.begun = false, made, time.Time{}
+	}
+	if t.begun.IsZero() {
+		for p := range r.parts {
+			if !r.parts[p].setBack {
+				r.parts[p].safe = before[p].known
+			}
+		}
+	}
+}
+
+// look takes in when the tables were made, and reports whether that is as it was.
+func (t *replacing) look(made map[string]time.Time) (quiet bool) {
+	now := time.Now()
+	if quiet = maps.EqualFunc(t.last, made, time.Time.Equal); !quiet {
+		t.still = now
+	}
+	if t.last != nil && !t.last[mysqlstore.PositionsTable].Equal(made[mysqlstore.PositionsTable]) {
+		t.begun = now
+	}
+	t.last = made
+	if !t.under && now.Sub(t.begun) > forgetPositions {
+		t.begun = time.Time{}
+	}
+	if t.first == nil || t.begun.IsZero() && now.Sub(t.still) > forgetAlter {
+		t.first = made
+	}
+	return quiet
+}
+
+// waiting are the tables that were not made anew.
+func (t *replacing) waiting() (names []string) {
+	for _, name := range mysqlstore.RestorableTables {
+		if is, ok := t.last[name]; !ok || is.Equal(t.first[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// again lets a term begin when no restore is under way, and where it was before one was.
+func (r *recovery) again(ctx context.Context, p int, position uint64) error {
+	r.mu.Lock()
+	under, names, at := r.tables.under, r.tables.waiting(), r.parts[p]
+	r.mu.Unlock()
+	if under {
+		return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored, start persistd again)", strings.Join(names, ", "))
+	}
+	if at.setBack && position > at.safe {
+		if err := r.store.SetBack(ctx, p, position, at.safe); err != nil {
+			return err //nolint:wrapcheck // it says what was set.
+		}
+	}
+	r.mu.Lock()
+	r.parts[p].setBack = false
+	r.mu.Unlock()
+	if at.setBack && position > at.safe {
+		return fmt.Errorf("position set back from %d to %d, to before the restore: %w", position, at.safe, errReplaced)
+	}
+	return nil
+}
