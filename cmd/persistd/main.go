@@ -21,7 +21,7 @@ var version = "0.0.0-dev"
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "persistd:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -34,6 +34,7 @@ type cli struct {
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
+	Verify  verifyCmd        `cmd:"" help:"Compare log and database: what is missing, different, stale or extra."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -93,7 +93,7 @@ type wholeNumber struct {
 
 func whole(s string) (wholeNumber, bool) {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n < 0 {
-		return wholeNumber{true, uint64(-n)}, true //nolint:gosec // G115: of -2^63 it is 2^63.
+		return wholeNumber{true, uint64(-n)}, true // of -2^63 it is 2^63
 	}
 	if s == "-0" {
 		return wholeNumber{}, true
