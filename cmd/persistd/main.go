@@ -34,6 +34,7 @@ type cli struct {
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
+	Replay  replayCmd        `cmd:"" help:"Apply a part of the log again, to this database or to another, while the daemon runs."`
 	Verify  verifyCmd        `cmd:"" help:"Compare log and database: what is missing, different, stale or extra."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
 	Version kong.VersionFlag `help:"Print the version and exit."`

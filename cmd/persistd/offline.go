@@ -107,11 +107,15 @@ func (l comparedLog) Event(ctx context.Context, seq uint64) (wire.Event, bool, e
 }
 
 // moment is a time on the command line: 2026-03-01T12:00:00Z, or how long ago: 2h30m.
-type moment struct{ time.Time }
+type moment struct {
+	time.Time
+	text string // as it was given
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (m *moment) UnmarshalText(text []byte) error {
 	s := string(text)
+	m.text = s
 	if ago, err := time.ParseDuration(s); err == nil && ago > 0 {
 		m.Time = time.Now().Add(-ago)
 		return nil

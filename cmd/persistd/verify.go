@@ -12,6 +12,7 @@ import (
 
 	"github.com/persistd/persistd/internal/config"
 	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/replay"
 	"github.com/persistd/persistd/internal/verify"
 	"github.com/persistd/persistd/internal/wire"
 )
@@ -24,6 +25,7 @@ type verifyCmd struct {
 	Sample       share         `default:"100%" help:"Compare only a part of the runs, like 1%. Rows that no event wrote are then not looked for."`
 	SkipExtra    bool          `help:"Do not look through the tables for rows that no event wrote, for which each is read once."`
 	Foreign      bool          `help:"Report rows that persistd did not write, too: nobody else is supposed to."`
+	Replay       string        `help:"Compare what the replay of this name has applied to the database, instead of what the daemon has."`
 	Pause        time.Duration `default:"1s" help:"How long to wait before what looks wrong is looked at once more."`
 	Findings     int           `default:"1000" help:"How many findings to show; all are counted."`
 	Output       string        `short:"o" enum:"table,json" default:"table" help:"table for people, json for machines."`
@@ -102,12 +104,28 @@ func (cmd *verifyCmd) compare(ctx context.Context, env config.LookupEnv, std std
 	}
 	began := time.Now()
 	report := &verified{Stream: o.stream.Name(), Since: cmd.Since.Time, Findings: []verifiedFinding{}}
-	settings, err := cmd.settings(ctx, o, report)
+	database, err := o.store.Comparison(ctx, cmd.Replay)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what was read.
+	}
+	settings, err := cmd.settings(ctx, o, database, report)
 	if err != nil {
 		return nil, err
 	}
+	var total int64
+	for p, w := range settings.Windows {
+		if w.Until > w.After {
+			n, err := o.reader.Pending(ctx, p, w.After)
+			if err != nil {
+				return nil, err //nolint:wrapcheck // it says what was counted.
+			}
+			total += n
+		}
+	}
+	shown := showProgress(std.err, "compare", total)
+	defer shown.end()
 	report.Counts, err = verify.Compare(ctx, settings, verify.Deps{
-		Log: comparedLog{o.reader, o.stream}, Letters: o.stream.DeadLetters(), Database: o.store.Comparison(),
+		Log: comparedLog{o.reader, o.stream}, Letters: o.stream.DeadLetters(), Database: database, Seen: shown.add,
 		Found: func(f verify.Finding) {
 			if len(report.Findings) < cmd.Findings {
 				report.Findings = append(report.Findings, findingOf(f))
@@ -115,14 +133,14 @@ func (cmd *verifyCmd) compare(ctx context.Context, env config.LookupEnv, std std
 		},
 	})
 	if err == nil {
-		err = cmd.stillThere(ctx, o, settings.Windows)
+		err = stillThere(ctx, database, settings.Windows)
 	}
 	report.Clean, report.Took = report.Counts.Clean(), time.Since(began).Seconds()
 	return report, err
 }
 
 // settings are what is compared: of each partition what the log has, up to the position.
-func (cmd *verifyCmd) settings(ctx context.Context, o *offline, report *verified) (verify.Config, error) {
+func (cmd *verifyCmd) settings(ctx context.Context, o *offline, database *mysqlstore.Comparison, report *verified) (verify.Config, error) {
 	limits, err := o.store.Limits(ctx)
 	if err != nil {
 		return verify.Config{}, err //nolint:wrapcheck // it says what was asked for.
@@ -138,40 +156,68 @@ func (cmd *verifyCmd) settings(ctx context.Context, o *offline, report *verified
 	if limits.Engine == "mariadb" { // it keeps the text
 		c.Numbers = wire.ExactSpelling
 	}
-	rows, err := o.store.Positions(ctx)
+	if cmd.Replay != "" {
+		return c, cmd.ofReplay(ctx, o, &c, report)
+	}
+	positions, err := database.Positions(ctx)
 	if err != nil {
 		return c, err //nolint:wrapcheck // it says what was read.
 	}
-	for _, row := range rows {
-		if row.Partition >= len(c.Windows) {
-			continue
-		}
-		after, found, err := o.start(ctx, row.Partition, cmd.Since.Time)
+	for p, position := range positions {
+		after, found, err := o.start(ctx, p, cmd.Since.Time)
 		if err != nil {
 			return c, err
 		}
-		if found && after < row.Position {
-			c.Windows[row.Partition] = verify.Window{After: after, Until: row.Position}
-			report.Partitions = append(report.Partitions, verifiedRange{row.Partition, after, row.Position})
+		if found {
+			report.add(&c, p, after, position)
 		}
 	}
 	return c, nil
 }
 
-// stillThere is nil when no partition went back meanwhile: a database that was restored in between lacks what was committed when the
-// comparison began.
-func (cmd *verifyCmd) stillThere(ctx context.Context, o *offline, windows []verify.Window) error {
-	rows, err := o.store.Positions(ctx)
+// ofReplay sets what is compared to what a replay has applied.
+func (cmd *verifyCmd) ofReplay(ctx context.Context, o *offline, c *verify.Config, report *verified) error {
+	r, err := o.store.Replay(cmd.Replay, replay.Rules{})
+	if err != nil {
+		return err //nolint:wrapcheck // it says what.
+	}
+	parts, _, err := r.Parts(ctx)
 	if err != nil {
 		return err //nolint:wrapcheck // it says what was read.
 	}
-	at := map[int]mysqlstore.PartitionRow{}
-	for _, row := range rows {
-		at[row.Partition] = row
+	if len(parts) == 0 {
+		return fmt.Errorf("there is no replay %q of this log in this database", cmd.Replay)
+	}
+	for _, p := range parts {
+		after, found, err := o.start(ctx, p.Partition, cmd.Since.Time)
+		if err != nil {
+			return err
+		}
+		if found && p.Partition < len(c.Windows) {
+			report.add(c, p.Partition, max(after, p.After), p.Position)
+		}
+	}
+	return nil
+}
+
+// add adds a partition's window.
+func (r *verified) add(c *verify.Config, p int, after, until uint64) {
+	if after < until {
+		c.Windows[p] = verify.Window{After: after, Until: until}
+		r.Partitions = append(r.Partitions, verifiedRange{p, after, until})
+	}
+}
+
+// stillThere is nil when no partition went back meanwhile: a database that was restored in between lacks what was committed when the
+// comparison began.
+func stillThere(ctx context.Context, database *mysqlstore.Comparison, windows []verify.Window) error {
+	positions, err := database.Positions(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was read.
 	}
 	for p, w := range windows {
-		if at[p].Position < w.Until {
-			return fmt.Errorf("partition %d went back from %d to %d meanwhile: the database was restored; look again when persistd has applied the log anew", p, w.Until, at[p].Position)
+		if positions[p] < w.Until {
+			return fmt.Errorf("partition %d went back from %d to %d meanwhile: the database was restored; look again when persistd has applied the log anew", p, w.Until, positions[p])
 		}
 	}
 	return nil

@@ -61,6 +61,7 @@ func (c *Comparison) claims(ctx context.Context, table verify.Table, runs []stri
 		if err != nil {
 			return nil, "", fmt.Errorf("scan: %w", err)
 		}
+		x.Place, x.Deleted = c.place(x.Place), c.place(x.Deleted)
 		claims = append(claims, x)
 	}
 	if len(claims) < claimsPage {
@@ -89,7 +90,7 @@ func (c *Comparison) runClaims(ctx context.Context, runs []string, after string)
 		}
 		for _, at := range []verify.Place{begun, deleted} {
 			if at != (verify.Place{}) {
-				claims = append(claims, verify.Claim{Key: verify.Key{Table: verify.Runs, ID: next}, RunID: next, Place: at})
+				claims = append(claims, verify.Claim{Key: verify.Key{Table: verify.Runs, ID: next}, RunID: next, Place: c.place(at)})
 			}
 		}
 	}

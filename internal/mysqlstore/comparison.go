@@ -14,18 +14,39 @@ var _ verify.Database = (*Comparison)(nil)
 
 // Comparison reads what the log is compared with. It writes and locks nothing. Its methods may be called concurrently; those that fail
 // because the database is away may be called again.
+//
+// A log that lost its end may be registered again, under another number. To a comparison its numbers are one, the last: a row of an event
+// that was lost is then one that its event does not write.
 type Comparison struct {
-	s *Store
-	r *registration
+	s       *Store
+	r       *registration
+	numbers []uint32 // of the log
+	replay  string   // whose progress counts as position; "" for none
 }
 
-// Comparison is of the registered log, and nil when there is none.
-func (s *Store) Comparison() *Comparison {
+// Comparison is of the registered log, as far as its partitions' positions; or as the replay of a name is, where that is further.
+func (s *Store) Comparison(ctx context.Context, replay string) (*Comparison, error) {
 	r := s.registered.Load()
 	if r == nil {
-		return nil
+		return nil, s.fail("compare", errNotRegistered)
 	}
-	return &Comparison{s, r}
+	known, err := s.registrations(ctx, r)
+	if err != nil {
+		return nil, s.fail("find registrations", err)
+	}
+	c := &Comparison{s: s, r: r, replay: replay}
+	for _, n := range known {
+		c.numbers = append(c.numbers, n.generation)
+	}
+	return c, nil
+}
+
+// place is a place that was read, under the log's last number if it is of this log.
+func (c *Comparison) place(p verify.Place) verify.Place {
+	if slices.Contains(c.numbers, p.Generation) {
+		p.Generation = c.r.generation
+	}
+	return p
 }
 
 // Generation implements [verify.Database].
@@ -41,6 +62,18 @@ func (c *Comparison) Positions(ctx context.Context) ([]uint64, error) {
 	for _, row := range rows {
 		if row.Partition < len(all) {
 			all[row.Partition] = row.Position
+		}
+	}
+	if c.replay != "" {
+		p := &Replay{s: c.s, r: c.r, name: c.replay}
+		parts, _, err := p.Parts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			if part.Partition < len(all) {
+				all[part.Partition] = max(all[part.Partition], part.Position)
+			}
 		}
 	}
 	return all, nil
@@ -117,9 +150,14 @@ func (c *Comparison) rows(ctx context.Context, all map[verify.Key]verify.Row, ta
 	q = append(q, ", log_gen, log_seq, "...)
 	q = append(q, t.columns...)
 	for _, column := range t.contents {
-		q = append(q, ", IF(log_gen="...)
-		q = appendUint(q, uint64(c.r.generation))
-		q = append(q, " AND log_seq BETWEEN "...)
+		q = append(q, ", IF(log_gen IN ("...)
+		for i, n := range c.numbers {
+			if i > 0 {
+				q = append(q, ',')
+			}
+			q = appendUint(q, uint64(n))
+		}
+		q = append(q, ") AND log_seq BETWEEN "...)
 		q = appendUint(q, first)
 		q = append(q, " AND "...)
 		q = appendUint(q, last)
@@ -146,6 +184,7 @@ func (c *Comparison) rows(ctx context.Context, all map[verify.Key]verify.Row, ta
 		if err := rows.Scan(append([]any{&k.ID, &k.Step, &r.Place.Generation, &r.Place.Sequence}, t.scan(&r)...)...); err != nil {
 			return fmt.Errorf("scan: %w", err)
 		}
+		r.Place = c.place(r.Place)
 		all[k] = r
 	}
 	return wrap("read", rows.Err())
@@ -206,6 +245,7 @@ func (c *Comparison) runs(ctx context.Context, all map[string]verify.RunRow, ids
 		if err != nil {
 			return fmt.Errorf("scan: %w", err)
 		}
+		r.Begun, r.Deleted = c.place(r.Begun), c.place(r.Deleted)
 		all[id] = r
 	}
 	return wrap("read", rows.Err())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"strings"
 	"time"
 
 	"github.com/persistd/persistd/internal/wire"
@@ -55,7 +54,7 @@ func (c *checker) partition(ctx context.Context, p int, w Window) error {
 
 // wanted reports whether ev is one of those that are compared.
 func (c *checker) wanted(ev *wire.Event) bool {
-	token := ev.Message.Subject[strings.LastIndexByte(ev.Message.Subject, '.')+1:] // also of one that is poison
+	token := ev.Token()
 	switch {
 	case len(c.cfg.Runs) > 0:
 		return c.runs[token] && ev.Kind != wire.KindCheckpoint
