@@ -8,11 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/persistd/persistd/internal/batcher"
@@ -118,33 +115,6 @@ type replaying struct {
 	positions map[int]uint64
 }
 
-// refusedEvent is an event that was not applied.
-type refusedEvent struct {
-	Sequence uint64 `json:"sequence"`
-	Subject  string `json:"subject"`
-	Code     string `json:"code"`
-	Reason   string `json:"reason"`
-}
-
-// replayed is what a replay did, or would do.
-type replayed struct {
-	Name    string `json:"name"`
-	DryRun  bool   `json:"dry_run"`
-	Resumed bool   `json:"resumed"`
-	// Took is in seconds.
-	Took    float64        `json:"took_seconds"`
-	Parts   []replayedPart `json:"partitions"`
-	Counts  replay.Counts  `json:"counts"`
-	Refused []refusedEvent `json:"refused"`
-}
-
-type replayedPart struct {
-	Partition int    `json:"partition"`
-	After     uint64 `json:"after"`
-	Until     uint64 `json:"until"`
-	From      uint64 `json:"from"` // where this command began
-}
-
 func (r *replaying) run(ctx context.Context) (*replayed, error) {
 	cmd := r.cmd
 	if err := r.prepare(ctx); err != nil {
@@ -226,68 +196,6 @@ func (r *replaying) prepare(ctx context.Context) error {
 	return nil
 }
 
-// parts are the parts of the log that were asked for, from their beginnings.
-func (r *replaying) parts(ctx context.Context) (parts []replay.Part, err error) {
-	since := r.cmd.Since.Time
-	if r.applied {
-		again, err := r.o.store.LastRegistered(ctx)
-		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was read.
-		}
-		if again.After(since) {
-			since = again
-			fmt.Fprintf(r.std.err, "replay: begins with what was logged since %s, when the log was registered again: of what is older it is not known which numbers it has here\n",
-				again.Format(time.RFC3339))
-		}
-	}
-	info, err := r.o.stream.Info(ctx)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was asked for.
-	}
-	for _, p := range r.cmd.Partitions {
-		if p < 0 || p >= r.o.stream.Partitions() {
-			return nil, fmt.Errorf("partition %d: the log has %d, from 0 on", p, r.o.stream.Partitions())
-		}
-	}
-	for p := range r.o.stream.Partitions() {
-		if !r.wants(p) {
-			continue
-		}
-		until := info.Last
-		if r.applied {
-			until = r.positions[p]
-		}
-		after, found, err := r.begin(ctx, p, since)
-		if err != nil {
-			return nil, err
-		}
-		if found && after < until {
-			parts = append(parts, replay.Part{Partition: p, After: after, Until: until, Position: after})
-		}
-	}
-	return parts, nil
-}
-
-// begin is where the events of a partition begin that were asked for.
-func (r *replaying) begin(ctx context.Context, p int, since time.Time) (after uint64, found bool, err error) {
-	after, found, err = r.o.start(ctx, p, since)
-	if err != nil || !found || r.cmd.FromSeq == 0 {
-		return after, found, err
-	}
-	from, found, err := r.o.stream.After(ctx, p, r.cmd.FromSeq)
-	return max(after, from), found, err //nolint:wrapcheck // it says what was looked for.
-}
-
-// wants reports whether partition p was asked for.
-func (r *replaying) wants(p int) bool {
-	if len(r.cmd.Partitions) > 0 && !slices.Contains(r.cmd.Partitions, p) {
-		return false
-	}
-	return len(r.cmd.Runs) == 0 || slices.ContainsFunc(r.cmd.Runs, func(run string) bool {
-		return wire.Partition(wire.DefaultNamespace, run, r.o.stream.Partitions()) == p
-	})
-}
-
 // name is the replay's name.
 func (cmd *replayCmd) name() string {
 	if cmd.Name != "" {
@@ -347,41 +255,4 @@ func (l replayedLog) Range(ctx context.Context, partition int, after, until uint
 		return fmt.Errorf("%w: %w", replay.ErrUnfinished, err)
 	}
 	return err //nolint:wrapcheck // it says what was read.
-}
-
-// text is the report for people.
-func (r *replayed) text() string {
-	c := &r.Counts
-	head := "replayed"
-	if r.DryRun {
-		head = "would be replayed"
-	}
-	t := newTable(head, "")
-	add := func(what string, n int64, always bool) {
-		if n > 0 || always {
-			t.AppendRow(table.Row{what, humanize.Comma(n)})
-		}
-	}
-	add("partitions", int64(len(r.Parts)), true)
-	add("events", c.Events, true)
-	add("runs", c.Runs, true)
-	for _, op := range []wire.OpType{wire.OpStep, wire.OpCheckpoint, wire.OpCheckpointV2, wire.OpOutbox, wire.OpDeleteRun, wire.OpAttempt} {
-		add("ops: "+op.String(), c.Ops[op.String()], false)
-	}
-	add("in the database now", c.Applied, !r.DryRun)
-	add("said what was said before under their key", c.Same, false)
-	add("duplicates of an idempotency key", c.Duplicates, false)
-	add("of runs deleted since", c.Deleted, false)
-	add("left out, as their keys are not there any more", c.Untold, false)
-	add("refused", c.Refused, false)
-	add("dead letters, passed over", c.Letters, false)
-	add("of other runs, passed over", c.PassedOver, false)
-	add("partitions that end within a transaction", c.Unfinished, false)
-	var b strings.Builder
-	b.WriteString(t.Render() + "\n")
-	for _, f := range r.Refused {
-		fmt.Fprintf(&b, "refused: event %d of %s: %s (%s)\n", f.Sequence, f.Subject, f.Reason, f.Code)
-	}
-	fmt.Fprintf(&b, "\nreplay %s took %s\n", r.Name, time.Duration(r.Took*float64(time.Second)).Round(10*time.Millisecond))
-	return b.String()
 }

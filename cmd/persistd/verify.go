@@ -104,7 +104,11 @@ func (cmd *verifyCmd) compare(ctx context.Context, env config.LookupEnv, std std
 	}
 	began := time.Now()
 	report := &verified{Stream: o.stream.Name(), Since: cmd.Since.Time, Findings: []verifiedFinding{}}
-	database, err := o.store.Comparison(ctx, cmd.Replay)
+	copied, err := o.stream.CopiedUntil(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what was looked for.
+	}
+	database, err := o.store.Comparison(ctx, mysqlstore.Compared{Replay: cmd.Replay, CopiedUntil: copied})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what was read.
 	}

@@ -15,17 +15,28 @@ var _ verify.Database = (*Comparison)(nil)
 // Comparison reads what the log is compared with. It writes and locks nothing. Its methods may be called concurrently; those that fail
 // because the database is away may be called again.
 //
-// A log that lost its end may be registered again, under another number. To a comparison its numbers are one, the last: a row of an event
-// that was lost is then one that its event does not write.
+// A log that lost its end may be registered again, under another number; and of one that was restored as a copy, the events that were in the
+// original have rows under that one's number. To a comparison these numbers are one, the log's last.
 type Comparison struct {
 	s       *Store
 	r       *registration
 	numbers []uint32 // of the log
 	replay  string   // whose progress counts as position; "" for none
+	// former is the number of the log that this one is a copy of, up to copied; 0 for none.
+	former uint32
+	copied uint64
 }
 
-// Comparison is of the registered log, as far as its partitions' positions; or as the replay of a name is, where that is further.
-func (s *Store) Comparison(ctx context.Context, replay string) (*Comparison, error) {
+// Compared says what of the registered log is compared.
+type Compared struct {
+	// Replay is the name of the replay whose progress counts as position, where that is further; "" for none.
+	Replay string
+	// CopiedUntil is the last sequence that the log has from the one that it is a copy of; 0 when it is none.
+	CopiedUntil uint64
+}
+
+// Comparison is of the registered log, up to the positions.
+func (s *Store) Comparison(ctx context.Context, what Compared) (*Comparison, error) {
 	r := s.registered.Load()
 	if r == nil {
 		return nil, s.fail("compare", errNotRegistered)
@@ -34,16 +45,23 @@ func (s *Store) Comparison(ctx context.Context, replay string) (*Comparison, err
 	if err != nil {
 		return nil, s.fail("find registrations", err)
 	}
-	c := &Comparison{s: s, r: r, replay: replay}
+	c := &Comparison{s: s, r: r, replay: what.Replay, copied: what.CopiedUntil}
 	for _, n := range known {
 		c.numbers = append(c.numbers, n.generation)
+	}
+	if c.copied > 0 && len(known) > 0 {
+		err := s.leases.QueryRowContext(ctx, "SELECT COALESCE(MAX(generation), 0) FROM persistd_streams WHERE stream=? AND generation<?",
+			r.log.Stream, known[0].generation).Scan(&c.former)
+		if err != nil {
+			return nil, s.fail("find the log that this one is a copy of", err)
+		}
 	}
 	return c, nil
 }
 
 // place is a place that was read, under the log's last number if it is of this log.
 func (c *Comparison) place(p verify.Place) verify.Place {
-	if slices.Contains(c.numbers, p.Generation) {
+	if slices.Contains(c.numbers, p.Generation) || c.former > 0 && p.Generation == c.former && p.Sequence <= c.copied {
 		p.Generation = c.r.generation
 	}
 	return p
@@ -157,6 +175,8 @@ func (c *Comparison) rows(ctx context.Context, all map[verify.Key]verify.Row, ta
 			}
 			q = appendUint(q, uint64(n))
 		}
+		q = append(q, ',')
+		q = appendUint(q, uint64(c.former))
 		q = append(q, ") AND log_seq BETWEEN "...)
 		q = appendUint(q, first)
 		q = append(q, " AND "...)

@@ -238,7 +238,7 @@ func (r *run) wanted(ctx context.Context, ev *wire.Event) (bool, error) {
 		return false, nil
 	case ev.Poison != nil:
 		r.refused(ev)
-		return false, nil
+		return false, nil //nolint:nilerr // the event's trouble, not the replay's.
 	}
 	return true, nil
 }

@@ -65,3 +65,23 @@ func (s *Stream) Event(ctx context.Context, seq uint64) (ev wire.Event, found bo
 	}
 	return wire.Join(append(parts, ev)), true, nil
 }
+
+// CopiedUntil is the sequence of the last event that was in the log before the stream was made: of one that was restored from a snapshot under
+// another time; 0 when there is none.
+func (s *Stream) CopiedUntil(ctx context.Context) (uint64, error) {
+	info, err := s.Info(ctx)
+	if err != nil || info.Last == 0 {
+		return 0, err
+	}
+	m, err := s.get.since(ctx, ">", s.created)
+	switch {
+	case errors.Is(err, errNotFound):
+		return info.Last, nil
+	case err != nil:
+		return 0, fmt.Errorf("look for the first event since the stream was made: %w", err)
+	}
+	if m.Sequence == info.First { // what was before it, if anything, is trimmed
+		return 0, nil
+	}
+	return m.Sequence - 1, nil
+}
