@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "serve" { // the demo's daemon is this binary, run as persistd is
+	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "replay") { // the demo's daemon is this binary, run as persistd is; and a replay to be killed
 		main()
 		os.Exit(0)
 	}

@@ -21,7 +21,7 @@ var version = "0.0.0-dev"
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "persistd:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -34,6 +34,10 @@ type cli struct {
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
+	Replay  replayCmd        `cmd:"" help:"Apply a part of the log again, to this database or to another, while the daemon runs."`
+	Verify  verifyCmd        `cmd:"" help:"Compare log and database: what is missing, different, stale or extra."`
+	Export  exportCmd        `cmd:"" help:"Write runs as lines of JSON, to a file or to standard output."`
+	Import  importCmd        `cmd:"" help:"Save the runs of such a file, by way of the log, as any worker does."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -31,12 +31,12 @@ type runsFlags struct {
 }
 
 // open opens the store; close hangs up.
-func (f *runsFlags) open(ctx context.Context) (st client.Store[json.RawMessage], closeAll func() error, err error) {
+func (f *runsFlags) open(ctx context.Context, more ...client.Option) (st client.Store[json.RawMessage], closeAll func() error, err error) {
 	nc, err := connectNATS(f.NATS, "persistd runs", zap.NewNop())
 	if err != nil {
 		return nil, nil, err
 	}
-	st, err = client.Open[json.RawMessage](ctx, "", client.WithConn(nc), client.WithPrefix(f.Prefix), client.WithMaxDepth(100))
+	st, err = client.Open[json.RawMessage](ctx, "", append([]client.Option{client.WithConn(nc), client.WithPrefix(f.Prefix), client.WithMaxDepth(100)}, more...)...)
 	if err != nil {
 		nc.Close()
 		return nil, nil, err //nolint:wrapcheck // it says what.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/persistd/persistd/internal/replay"
 	"github.com/persistd/persistd/internal/wire"
 )
 
@@ -22,6 +23,8 @@ type applier struct {
 	runless bool
 	// naming says that events which the server refuses for good are looked for, and named in the error.
 	naming bool
+	// again are the rules for events that may have been applied before; nil when these are applied for the first time.
+	again *replay.Rules
 }
 
 // outcome is what became of an event.
@@ -44,6 +47,8 @@ const (
 	deleted
 	// stale is an event of an older attempt than its run's: it is refused.
 	stale
+	// untold is an event that comes again, whose keys may have been removed for their age: it writes nothing.
+	untold
 )
 
 // place is a place in the order of all logs: the zero place is before every other.
@@ -151,6 +156,9 @@ func (a *applier) applyStretch(ctx context.Context, runs runStates, events []wir
 	r := rows{steps: make([]row, 0, len(events))} // most events are one step
 	for i := range events {
 		ev := &events[i]
+		if out[i].result == deleted && a.again != nil {
+			r.addOutliving(ev)
+		}
 		if ev.Poison != nil || out[i].result != applied {
 			continue
 		}

@@ -29,7 +29,7 @@ func (d *Direct) Apply(ctx context.Context, ev *wire.Event) error {
 			return &verdict{class: batcher.Refused, err: fmt.Errorf("%w: %d, and the event is of %d", ErrStale, o.newest, ev.Attempt)}
 		case duplicate:
 			return &verdict{class: batcher.Refused, err: ErrDuplicate}
-		case applied, same, deleted:
+		case applied, same, deleted, untold:
 		}
 		return nil
 	})

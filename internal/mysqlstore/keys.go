@@ -86,15 +86,21 @@ func (a *applier) decide(all []keyed, used map[string]keyUser) map[string]row {
 		x := &all[i]
 		me := keyUser{a.place(x.event), x.event.ContentHash[:]}
 		x.out.result = applied
+		mine := false
 		for _, r := range x.rows {
 			by, ok := used[r.op.V2.Key]
 			switch {
-			case !ok, a.guarded() && by.place == me.place:
+			case !ok:
+			case a.guarded() && by.place == me.place:
+				mine = true
 			case !bytes.Equal(by.hash, me.hash):
 				x.out.result = duplicate
 			case x.out.result == applied:
 				x.out.result = same
 			}
+		}
+		if x.out.result == applied && !mine && a.again != nil && a.again.KeepUntold {
+			x.out.result = untold
 		}
 		if x.out.result != applied {
 			continue

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persistd/persistd/internal/replay"
 	"github.com/persistd/persistd/internal/wire"
 )
 
@@ -61,6 +62,19 @@ func (r *rows) add(ev *wire.Event) (stepSaved bool) {
 	return stepSaved
 }
 
+// addOutliving adds what ev, which is from before its run was deleted, writes of nobody's run: named checkpoints, which may be gone for another
+// reason. With keys, which went with the run, it is not known whether it applied.
+func (r *rows) addOutliving(ev *wire.Event) {
+	if len(ev.Keys()) > 0 {
+		return
+	}
+	for j := range ev.Ops {
+		if ev.Ops[j].Type == wire.OpCheckpoint {
+			r.checkpoints = append(r.checkpoints, row{ev, &ev.Ops[j]})
+		}
+	}
+}
+
 // write writes r: each table sorted as its key is, so that commits take their locks in one order, and of one key in log order, so that
 // the last one stands. The outbox is in log order, which becomes that of its events.
 func (a *applier) write(ctx context.Context, r *rows) error {
@@ -73,7 +87,10 @@ func (a *applier) write(ctx context.Context, r *rows) error {
 	for _, w := range []struct {
 		to   *upsert
 		rows []row
-	}{{&saveSteps, r.steps}, {&saveCheckpoints, r.checkpoints}, {&saveCheckpointsV2, r.checkpointsV2}, {&saveOutbox, r.outbox}} {
+	}{{&saveSteps, r.steps}, {&saveCheckpoints, r.checkpoints}, {&saveCheckpointsV2, r.checkpointsV2}, {a.outbox(), r.outbox}} {
+		if w.to == nil {
+			continue
+		}
 		st := &w.to.guarded
 		if !a.guarded() {
 			st = &w.to.plain
@@ -131,6 +148,18 @@ var (
 		"run_id, step_id, state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, log_seq, log_gen, attempt, created_at",
 		"state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, attempt", appendCheckpointV2)
 )
+
+// outbox is how outbox events are saved; nil is not at all.
+func (a *applier) outbox() *upsert {
+	switch {
+	case a.again == nil, a.again.Outbox == replay.Pending:
+		return &saveOutbox
+	case a.again.Outbox == replay.Skip:
+		return nil
+	default:
+		return &saveEmitted
+	}
+}
 
 // saveOutbox leaves an event whose id is there as it is, whoever wrote it: it may be leased or emitted already.
 var saveOutbox = upsert{guarded: insertOutbox, plain: insertOutbox, row: appendOutbox}

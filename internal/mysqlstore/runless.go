@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/persistd/persistd/internal/batcher"
 )
@@ -13,8 +14,9 @@ import (
 // for once in each term; from then on only the term's own commits can make rows of the partition's runs (I3). What is remembered holds
 // for the batch that follows the last commit, and for no other: after a failure or a restored database it is asked for again.
 type runless struct {
-	mu    sync.Mutex // guards known
+	mu    sync.Mutex // guards what follows
 	known map[int]knownRuns
+	asked map[int]time.Time // when the database was asked last
 }
 
 type knownRuns struct {
@@ -23,18 +25,29 @@ type knownRuns struct {
 	none            bool
 }
 
+// runlessFor is how long is believed that there are none.
+const runlessFor = time.Second
+
 // none is whether no run of b's partition has a row.
 func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, b *batcher.Batch) (bool, error) {
 	m.mu.Lock()
 	k, ok := m.known[b.Partition]
+	fresh := !k.none || time.Since(m.asked[b.Partition]) < runlessFor
 	m.mu.Unlock()
-	if ok && k.generation == r.generation && k.epoch == b.Epoch && k.position == b.After {
+	if ok && fresh && k.generation == r.generation && k.epoch == b.Epoch && k.position == b.After {
 		return k.none, nil
 	}
+	asked := time.Now()
 	var some bool
 	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM persistd_runs)").Scan(&some); err != nil {
 		return false, fmt.Errorf("ask whether there are runs with attempts: %w", err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asked == nil {
+		m.asked = map[int]time.Time{}
+	}
+	m.asked[b.Partition] = asked
 	return !some, nil
 }
 

@@ -57,6 +57,11 @@ func (g getter) last(ctx context.Context, subject string) (wire.Message, error) 
 	return g.do(ctx, getRequest{LastFor: subject})
 }
 
+// seq is the message of that sequence.
+func (g getter) seq(ctx context.Context, seq uint64) (wire.Message, error) {
+	return g.do(ctx, getRequest{Seq: seq})
+}
+
 // next is the oldest message of subject, which may hold wildcards, at or after the sequence from.
 func (g getter) next(ctx context.Context, subject string, from uint64) (wire.Message, error) {
 	return g.do(ctx, getRequest{NextFor: subject, Seq: from})

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -151,6 +152,11 @@ func (ev *Event) Keys() []string {
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
+}
+
+// Token is the token of the key that the event was published under, also of one that is poison; "" when its subject has none.
+func (ev *Event) Token() string {
+	return ev.Message.Subject[strings.LastIndexByte(ev.Message.Subject, '.')+1:]
 }
 
 func (ev *Event) hasKeys() bool {
