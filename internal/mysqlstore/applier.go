@@ -22,6 +22,8 @@ type applier struct {
 	runless bool
 	// naming says that events which the server refuses for good are looked for, and named in the error.
 	naming bool
+	// made says that a row of persistd_runs was made.
+	made bool
 }
 
 // outcome is what became of an event.
