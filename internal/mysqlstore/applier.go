@@ -25,6 +25,8 @@ type applier struct {
 	naming bool
 	// again are the rules for events that may have been applied before; nil when these are applied for the first time.
 	again *replay.Rules
+	// made says that a row of persistd_runs was made.
+	made bool
 }
 
 // outcome is what became of an event.

@@ -88,7 +88,8 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 // refusal is the error of a batch with stale events, nil when there are none.
 func refusal(events []wire.Event, outcomes []outcome) error {
 	var refused map[uint64]wire.Poison
-	for i, o := range outcomes {
+	for i := range events {
+		o := outcomes[i]
 		if o.result != stale {
 			continue
 		}

@@ -35,6 +35,7 @@ func (a *applier) lockRuns(ctx context.Context, events []wire.Event) (runStates,
 	}
 	missing = slices.DeleteFunc(missing, func(id string) bool { return runs[id].there })
 	if len(missing) > 0 {
+		a.made = true
 		slices.Sort(missing)
 		missing = slices.Compact(missing)
 		insert := func(q []byte, i int) []byte {

@@ -36,7 +36,7 @@ func (s Subjects) decode(ev *Event) error {
 	default:
 		return poisonf(CodeSubject, "subject %q names the kind %q, which this version does not know", ev.Message.Subject, addr.Kind)
 	}
-	if ev.Part, err = partOf(ev.Message.Header); err != nil {
+	if ev.Part, err = PartOf(ev.Message.Header); err != nil {
 		return err
 	}
 	if addr.Kind == KindAttempt && ev.Part != (Part{}) {

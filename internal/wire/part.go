@@ -35,7 +35,8 @@ func (p Part) Follows(q Part) bool {
 // Last reports whether p completes its transaction, as a message that is no part does.
 func (p Part) Last() bool { return p.No == p.Of }
 
-func partOf(h Header) (Part, error) {
+// PartOf is which part a message with the headers h is. The error, a *[Poison], says why that cannot be told.
+func PartOf(h Header) (Part, error) {
 	s := h.Get(HeaderPart)
 	if s == "" {
 		return Part{}, nil

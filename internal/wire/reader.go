@@ -98,10 +98,16 @@ func unquote(quoted []byte) ([]byte, error) {
 	return jsontext.AppendUnquote(make([]byte, 0, len(quoted)), quoted)
 }
 
+// parserTooDeep is what the parser says at 10,000 levels, where it gives up; it has no name for it. It is far above MaxDepth.
+const parserTooDeep = "exceeded max depth"
+
 // notJSON says what is wrong and where, as an offset: a reason ends up in logs and dead letters, and the parser's own error names the
 // members of the state on the way.
 func notJSON(err error) error {
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if syntax.Err.Error() == parserTooDeep {
+			return poisonf(CodeDepth, "body is nested deeper than %d, after offset %d", MaxDepth, syntax.ByteOffset)
+		}
 		return poisonf(CodeNotJSON, "body is not valid JSON: %v after offset %d", syntax.Err, syntax.ByteOffset)
 	}
 	if errors.Is(err, io.EOF) {
