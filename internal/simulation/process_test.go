@@ -101,7 +101,7 @@ func (s *slot) start() {
 	_ = p.set.Start(context.Background()) // it is new
 }
 
-const trimEvery = 300 * time.Millisecond
+const trimEvery = 150 * time.Millisecond
 
 // logOf is the log as partitions see it.
 type logOf struct {

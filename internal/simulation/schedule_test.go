@@ -203,7 +203,8 @@ func (w *world) status(no int) (s string) {
 	return s
 }
 
-// handOver asks all replicas for everything and stops one after the other.
+// handOver asks all replicas for everything, waits until the partitions are spread, and stops one replica after the other: whoever is left
+// takes what it had.
 func (w *world) handOver() {
 	for _, s := range w.slots {
 		p := w.processOf(s)
@@ -212,15 +213,75 @@ func (w *world) handOver() {
 		}
 		w.ask("in the end", p, key{wire.KindCheckpoint, "c0"})
 	}
-	for _, s := range w.slots {
-		p := w.processOf(s)
-		err := p.terminate(lease)
+	if !w.within(spreadWithin, w.spread) {
 		w.mu.Lock()
-		if err != nil {
-			w.violate("%s did not end in time, with nothing to do: %s", p.life, err)
-		}
+		w.violate("the partitions are not spread evenly: %v", w.owners())
 		w.mu.Unlock()
 	}
+	for i, s := range w.slots {
+		p := w.processOf(s)
+		if err := p.terminate(lease); err != nil {
+			w.mu.Lock()
+			w.violate("%s did not end in time, with nothing to do: %s", p.life, err)
+			w.mu.Unlock()
+		}
+		taken := func() bool {
+			// What an end cut short may still come, an acquisition or a sign of life: then the partition waits for the lease.
+			return w.owned(s.name) == 0 && (w.owned("") == 0 || i == len(w.slots)-1) || w.stragglers > 0
+		}
+		if !w.within(handedOverWithin, taken) {
+			w.mu.Lock()
+			w.violate("%s ended some time ago, and the partitions are owned by %q: %v; %s", p.life, w.owners(), w.db.replicas, w.status(w.plan.partitions-1))
+			w.mu.Unlock()
+		}
+	}
+}
+
+// spreadWithin is how long it may take until the partitions are spread, after the last fault: replicas that took what others were unable to
+// take keep it for a time that grows.
+const spreadWithin = 150 * lease
+
+// handedOverWithin is how long it may take until somebody else has what a replica released: at once, but for those who failed to read it
+// before, and leave it to others for a lease.
+const handedOverWithin = 2 * lease
+
+// within waits until ok, which is asked with the world in hand.
+func (w *world) within(limit time.Duration, ok func() bool) bool {
+	for began := time.Now(); ; time.Sleep(lease / 20) { //nolint:forbidigo // virtual.
+		w.mu.Lock()
+		done := ok()
+		w.mu.Unlock()
+		if done || time.Since(began) > limit {
+			return done
+		}
+	}
+}
+
+func (w *world) owners() (all []string) {
+	for _, row := range w.db.partitions[w.log.made] {
+		all = append(all, row.owner)
+	}
+	return all
+}
+
+func (w *world) owned(by string) (n int) {
+	for _, owner := range w.owners() {
+		if owner == by {
+			n++
+		}
+	}
+	return n
+}
+
+// spread says whether every replica has its share.
+func (w *world) spread() bool {
+	for _, s := range w.slots {
+		n := w.owned(s.name)
+		if n < w.plan.partitions/len(w.slots) || n > (w.plan.partitions+len(w.slots)-1)/len(w.slots) {
+			return false
+		}
+	}
+	return true
 }
 
 // letterless checks that nothing but poison has a dead letter, and that those who waited for a commit were told the truth.

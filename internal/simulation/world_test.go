@@ -63,6 +63,8 @@ type world struct {
 	settled time.Duration // when all was committed
 	over    bool
 
+	stragglers int // calls that were done late although nothing is wrong any more
+
 	counts   counts
 	surfaced [faults]int
 	injected [injections]int
