@@ -26,6 +26,7 @@ func TestMutationsAreFound(t *testing.T) {
 		{rowsBeforeTail, 3000},
 		{lastOfFollower, 1000},
 		{rememberedPosition, 3000},
+		{sameGeneration, 1000},
 		{replicaClock, 1000},
 	} {
 		t.Run(string(row.mutation), func(t *testing.T) {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ func simulate(t *testing.T, seed uint64, broken mutation) (w *world) {
 //	workers write, readers read, and the plan's faults and deeds happen       for a few leases
 //	heal: no more faults, what is stopped goes on, what is dead is started
 //	wait until every partition is at its end                                  (I1: or never)
+//	make the stream anew, and write to that, and wait again                   (in some)
 //	ask every replica for everything; hand everything over                    (I6)
 //	hold the database, the dead letters and all answers against the log
 func (w *world) run() {
@@ -47,7 +49,14 @@ func (w *world) run() {
 	w.act()
 	busy.Wait()
 	w.heal()
-	if w.settle() {
+	settled := w.settle()
+	if settled && w.plan.remade {
+		w.askAll()
+		w.remake()
+		settled = w.settle()
+	}
+	if settled {
+		w.askAll()
 		w.handOver()
 	}
 	w.mu.Lock()
@@ -59,9 +68,7 @@ func (w *world) run() {
 	w.takenDown.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.compare("in the end")
-	w.judge()
-	w.letterless()
+	w.check("in the end")
 	w.counts.schedules++
 }
 
@@ -203,9 +210,62 @@ func (w *world) status(no int) (s string) {
 	return s
 }
 
-// handOver asks all replicas for everything, waits until the partitions are spread, and stops one replica after the other: whoever is left
-// takes what it had.
-func (w *world) handOver() {
+// check holds everything against the log. Guarded by mu.
+func (w *world) check(when string) {
+	w.compare(when)
+	w.judge()
+	w.letterless()
+}
+
+// remake deletes the stream, of which all is committed, and makes it again. The processes end, those that read by themselves and the others
+// because they look at it now and then, and are started on the new one; its events are newer than all rows.
+func (w *world) remake() {
+	w.mu.Lock()
+	w.check("before the stream is made again")
+	w.counts.remade++
+	w.reads, w.told, w.acked = nil, nil, map[key]uint64{}
+	w.log.gone = true
+	w.mu.Unlock()
+	d := newDice(w.seed, "remake")
+	time.Sleep(d.between(0, 3*lease)) //nolint:forbidigo // virtual.
+	w.mu.Lock()
+	w.former = append(w.former, w.log)
+	w.log = newLog(w.plan.partitions, 1000, w.log.generation+1)
+	w.settled, w.reached = 0, make([]uint64, w.plan.partitions)
+	w.mu.Unlock()
+	var busy sync.WaitGroup
+	for i := range w.plan.workers {
+		v := &worker{w: w, no: i, name: fmt.Sprint("worker-again-", i)}
+		v.d = w.diceOf(v.name)
+		busy.Go(v.work)
+	}
+	for _, s := range w.slots {
+		p := w.processOf(s)
+		looks := d.between(lease, 4*lease)
+		w.takenDown.Go(func() {
+			p.sleep(context.Background(), looks)
+			w.terminate(p, lease)
+		})
+	}
+	anew := func() bool {
+		for _, s := range w.slots {
+			if !s.current.made.Equal(w.log.made) {
+				return false
+			}
+		}
+		return true
+	}
+	if !w.within(20*lease, anew) {
+		w.mu.Lock()
+		w.violate("not all replicas work on the stream that was made again")
+		w.mu.Unlock()
+	}
+	busy.Wait()
+	w.heal()
+}
+
+// askAll asks all replicas for everything.
+func (w *world) askAll() {
 	for _, s := range w.slots {
 		p := w.processOf(s)
 		for _, r := range w.runs {
@@ -213,6 +273,10 @@ func (w *world) handOver() {
 		}
 		w.ask("in the end", p, key{wire.KindCheckpoint, "c0"})
 	}
+}
+
+// handOver waits until the partitions are spread, and stops one replica after the other: whoever is left takes what it had.
+func (w *world) handOver() {
 	if !w.within(spreadWithin, w.spread) {
 		w.mu.Lock()
 		w.violate("the partitions are not spread evenly: %v", w.owners())

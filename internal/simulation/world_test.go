@@ -31,7 +31,7 @@ var injectionNames = [injections]string{
 
 // counts are what a schedule, or many of them, did.
 type counts struct {
-	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told int
+	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told, other, remade int
 }
 
 // world is a schedule being run: the servers, what happened, and what was wrong with it.
