@@ -28,6 +28,7 @@ const (
 	rowsBeforeTail     mutation = "MySQL is read before the tail"
 	lastOfFollower     mutation = "a follower says which message is the last"
 	rememberedPosition mutation = "the log is trimmed by a remembered position"
+	sameGeneration     mutation = "a stream that was made again counts as the one before"
 	replicaClock       mutation = "the replica's clock decides about leases"
 )
 

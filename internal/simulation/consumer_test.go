@@ -143,7 +143,7 @@ func (c *consumer) send() (grown <-chan struct{}, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	faulty := !w.healed.Load()
-	if w.away(nats, c.p) || !c.made.Equal(w.log.made) {
+	if w.away(nats, c.p, false) || !c.made.Equal(w.log.made) {
 		c.silent = true
 	}
 	if faulty && c.d.chance(w.plan.faulty/8) {
@@ -197,7 +197,7 @@ func (c *consumer) send() (grown <-chan struct{}, err error) {
 
 // beat is a heartbeat, which says what was sent.
 func (c *consumer) beat() {
-	if c.p.w.away(nats, c.p) {
+	if c.p.w.away(nats, c.p, false) {
 		return
 	}
 	c.ready = append(c.ready, ingest.Delivery{Status: ingest.Status{Pull: c.pull, Code: "100", Text: "Idle Heartbeat", Sent: c.place}})

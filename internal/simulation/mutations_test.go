@@ -23,9 +23,10 @@ func TestMutationsAreFound(t *testing.T) {
 		{sequencesUnguarded, 1000},
 		{letterAfterwards, 1000},
 		{announcedBefore, 1000},
-		{rowsBeforeTail, 1000},
+		{rowsBeforeTail, 3000},
 		{lastOfFollower, 1000},
-		{rememberedPosition, 1000},
+		{rememberedPosition, 3000},
+		{sameGeneration, 1000},
 		{replicaClock, 1000},
 	} {
 		t.Run(string(row.mutation), func(t *testing.T) {

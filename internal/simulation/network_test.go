@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -87,7 +88,7 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 		return nothing, err
 	}
 	w.mu.Lock()
-	if w.away(to, p) {
+	if w.away(to, p, writes(name)) {
 		f.fault = outage
 	}
 	w.surfaced[f.fault]++
@@ -108,6 +109,11 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 		return nothing, w.hang(ctx, p)
 	}
 	if !p.sleep(ctx, f.back) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.healed.Load() {
+			w.stragglers++
+		}
 		return nothing, cause(ctx)
 	}
 	if err := p.runs(); err != nil {
@@ -138,8 +144,11 @@ func (w *world) send(ctx context.Context, p *process, to server, name string, f 
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			closed := w.over || p == nil && w.healed.Load() // what is published last is the last
-			if !closed && !w.away(to, p) {
+			if !closed && !w.away(to, p, writes(name)) {
 				w.surfaced[late]++
+				if w.healed.Load() {
+					w.stragglers++
+				}
 				effect()
 			}
 		})
@@ -175,19 +184,26 @@ func (w *world) surface(f fault) {
 // window is a time in which a server is away, for one replica or for all.
 type window struct {
 	to       server
-	replica  int // -1 is all, and workers
+	replica  int  // -1 is all, and workers
+	readOnly bool // it answers, but takes nothing: a database that is read-only, or whose disk is full
 	from     time.Duration
 	duration time.Duration
 }
 
+// writes says whether a call to the database writes.
+func writes(name string) bool {
+	verb, _, _ := strings.Cut(name, " ")
+	return verb == "commit" || verb == "acquire" || verb == "renew" || verb == "release"
+}
+
 // away says whether the server is away for p now.
-func (w *world) away(to server, p *process) bool {
+func (w *world) away(to server, p *process, writes bool) bool {
 	if w.healed.Load() {
 		return false
 	}
 	now := time.Since(w.began)
 	for _, o := range w.plan.outages {
-		if o.to == to && (o.replica < 0 || p != nil && o.replica == p.slot.no) && now >= o.from && now < o.from+o.duration {
+		if o.to == to && (writes || !o.readOnly) && (o.replica < 0 || p != nil && o.replica == p.slot.no) && now >= o.from && now < o.from+o.duration {
 			return true
 		}
 	}

@@ -37,8 +37,8 @@ func (o *oracle) apply(t *transaction) {
 	}
 }
 
-// expected is the database at its partitions' positions. Guarded by mu.
-func (w *world) expected() *oracle {
+// before is what the former streams made of the database: all of them was committed.
+func (w *world) before() *oracle {
 	o := newOracle()
 	for _, old := range w.former {
 		for p := range old.archive {
@@ -47,6 +47,12 @@ func (w *world) expected() *oracle {
 			}
 		}
 	}
+	return o
+}
+
+// expected is the database at its partitions' positions. Guarded by mu.
+func (w *world) expected() *oracle {
+	o := w.before()
 	rows := w.db.partitions[w.log.made]
 	for p := range w.log.archive {
 		for _, t := range w.log.archive[p] {
@@ -110,22 +116,31 @@ type version struct {
 	what string // the state, which no two writes share; "" is nothing
 }
 
-// versions are those of every run and checkpoint of the present log, in its order.
+// versions are those of every run and checkpoint that was read, in the order of the present log.
 func (w *world) versions() map[key][]version {
 	all := map[key][]version{}
-	o := newOracle()
+	o := w.before()
+	now := func(k key, from uint64) version {
+		v := version{from: from}
+		if k.kind == wire.KindRun {
+			if s, _ := o.db.latest(k.id, 0); s != nil {
+				v.step, v.what = s.Step, string(s.State)
+			}
+		} else if c, ok := o.db.checkpoints[k.id]; ok {
+			v.step, v.what = c.step, c.state
+		}
+		return v
+	}
+	for _, r := range w.reads {
+		if all[r.key] == nil {
+			all[r.key] = []version{now(r.key, 0)}
+		}
+	}
 	for p := range w.log.archive {
 		for _, t := range w.log.archive[p] {
 			o.apply(t)
-			v := version{from: t.last}
-			if t.key.kind == wire.KindRun {
-				if s, _ := o.db.latest(t.key.id, t.generation); s != nil {
-					v.step, v.what = s.Step, string(s.State)
-				}
-			} else if c, ok := o.db.checkpoints[t.key.id]; ok {
-				v.step, v.what = c.step, c.state
-			}
-			if list := all[t.key]; len(list) == 0 || list[len(list)-1].what != v.what {
+			v, list := now(t.key, t.last), all[t.key]
+			if n := len(list); n > 0 && (list[n-1].what != v.what || list[n-1].step != v.step) {
 				all[t.key] = append(list, v)
 			}
 		}
@@ -156,12 +171,6 @@ func (w *world) judge() {
 
 // explain finds the earliest place in the log, from low on, at which the answer is right.
 func (r *read) explain(versions []version, low uint64) bool {
-	if len(versions) == 0 || versions[0].from > low {
-		if r.what == "" {
-			r.place = low
-			return true
-		}
-	}
 	for i, v := range versions {
 		until := r.end
 		if i+1 < len(versions) {

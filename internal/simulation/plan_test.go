@@ -45,14 +45,13 @@ var deedNames = [deeds]string{"kill", "kill all", "stop and continue", "terminat
 func drawPlan(seed uint64) plan {
 	d := newDice(seed, "plan")
 	p := plan{
-		partitions: pick(d, []int{1, 2, 2}), replicas: pick(d, []int{1, 2, 2, 3}), workers: 2 + d.n(2), writes: 3 + d.n(8),
-		readers: 1 + d.n(2), readsEach: 3 + d.n(6),
-		duration: d.between(lease, 5*lease), window: pick(d, []time.Duration{0, 4 * lease, time.Hour}),
+		partitions: pick(d, []int{1, 2, 2, 4}), replicas: pick(d, []int{1, 2, 2, 3}), workers: 2 + d.n(2), writes: 3 + d.n(8),
+		readers: 1 + d.n(2), readsEach: 4 + d.n(12),
+		duration: d.between(lease, 5*lease), window: pick(d, []time.Duration{0, 3 * lease, time.Hour}),
 		capacity: pick(d, []int{12, 1000, 1000}),
 		faulty:   pick(d, []float64{0, 0.02, 0.1, 0.25}), slow: pick(d, []float64{0, 0.1, 0.4}),
 		remade: d.chance(0.1),
 	}
-	p.pause = 2 * p.duration / time.Duration(p.writes)
 	for range d.n(7) {
 		a := act{at: d.between(0, p.duration), what: pick(d, []deed{kill, kill, kill, killAll, sigstop, sigstop, sigterm}), replica: d.n(p.replicas)}
 		a.duration = d.between(lease/10, pick(d, []time.Duration{lease, 3 * lease}))
@@ -61,17 +60,20 @@ func drawPlan(seed uint64) plan {
 	for range d.n(4) {
 		o := window{to: pick(d, []server{mysql, mysql, nats}), replica: d.n(p.replicas+1) - 1, from: d.between(0, p.duration)}
 		o.duration = d.between(lease/20, pick(d, []time.Duration{lease / 2, 3 * lease}))
+		o.readOnly = o.to == mysql && d.chance(0.3)
 		p.outages = append(p.outages, o)
 	}
 	if p.window > 0 {
 		for range d.n(3) {
 			at := d.between(p.duration/4, p.duration)
 			p.acts = append(p.acts, act{at: at - d.between(0, at), what: backup}, act{at: at, what: restore})
-			if d.chance(0.4) { // and it stays away for a while, so that nothing is committed anew
-				p.outages = append(p.outages, window{to: mysql, replica: -1, from: at, duration: d.between(0, 4*lease)})
+			if d.chance(0.5) { // and it stays away for a while, or takes nothing, so that nothing is committed anew
+				p.outages = append(p.outages, window{to: mysql, replica: -1, readOnly: d.chance(0.6), from: at + lease/10, duration: d.between(lease, 5*lease)})
+				p.duration = max(p.duration, at+d.between(lease, 5*lease))
 			}
 		}
 	}
+	p.pause = 2 * p.duration / time.Duration(p.writes)
 	slices.SortFunc(p.acts, func(a, b act) int { return int(a.at - b.at) })
 	return p
 }

@@ -75,6 +75,9 @@ func (s *slot) start() {
 	}
 	c := conn{p}
 	w.db.register(p.made, w.plan.partitions)
+	if w.broken == sameGeneration {
+		w.db.generations[p.made] = 1
+	}
 	events, err := ingest.NewOn(servedLog{p}, ingest.Config{
 		Stream: "PERSISTD", Created: p.made, Subjects: subjects, ReadAheadMessages: 6, Heartbeat: heartbeat, RequestTimeout: requestTimeout,
 		MaxWait: 100 * time.Millisecond, Jitter: -1, GoneAfter: lease,
@@ -101,12 +104,32 @@ func (s *slot) start() {
 	_ = p.set.Start(context.Background()) // it is new
 }
 
-const trimEvery = 300 * time.Millisecond
+const trimEvery = 150 * time.Millisecond
 
-// logOf is the log as partitions see it.
+// logOf is the log as partitions see it. A process whose log is no more, or not the one it was, ends, as a daemon does.
 type logOf struct {
 	*ingest.Reader
 	conn
+}
+
+func (l logOf) Read(ctx context.Context, no int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error {
+	err := l.Reader.Read(ctx, no, after, deliver, pending)
+	if errors.Is(err, ingest.ErrOther) || errors.Is(err, ingest.ErrShort) {
+		l.p.fail(err)
+	}
+	return err
+}
+
+// fail ends the process because of its log.
+func (p *process) fail(why error) {
+	w := p.w
+	w.mu.Lock()
+	if w.log.made.Equal(p.made) && !w.log.gone {
+		w.violate("%s ends for no reason: %s", p.life, why)
+	}
+	w.counts.other++
+	w.mu.Unlock()
+	w.takenDown.Go(func() { w.terminate(p, lease) })
 }
 
 // committed passes a commit on, to the readers here and in the other replicas: late, twice or never.

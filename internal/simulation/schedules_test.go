@@ -58,6 +58,8 @@ func (a *total) add(w *world) {
 	a.compared += w.counts.compared
 	a.judged += w.counts.judged
 	a.told += w.counts.told
+	a.other += w.counts.other
+	a.remade += w.counts.remade
 	for i, n := range w.surfaced {
 		a.surfaced[i] += n
 	}
@@ -80,6 +82,7 @@ func (a *total) String() string {
 	list(&s, a.injected[:], injectionNames[:])
 	s.WriteString("\ndeeds:")
 	list(&s, a.deeds[:], deedNames[:])
+	fmt.Fprintf(&s, " %d streams made again, which ended %d processes", a.remade, a.other)
 	return s.String()
 }
 
@@ -101,6 +104,7 @@ func (a *total) every(t *testing.T) {
 	for i, n := range a.deeds {
 		require.Positive(t, n, deedNames[i])
 	}
+	require.Positive(t, a.remade)
 }
 
 // Every invariant holds after every schedule. A failure prints the seed, and the command that runs it again.

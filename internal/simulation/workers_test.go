@@ -157,6 +157,9 @@ func (v *worker) publish(t *transaction) (seq uint64, ok bool) {
 // committed asks some replica whether t is committed, for a while.
 func (v *worker) committed(t *transaction, seq uint64) {
 	p := v.w.any(v.d)
+	if p.made.Before(v.w.made()) {
+		return // it does not know yet that its stream is no more
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*lease)
 	defer cancel()
 	why, err := p.reader.Committed(ctx, wire.DefaultNamespace, readpath.Write{ID: t.key.id, Sequence: seq})
@@ -166,6 +169,13 @@ func (v *worker) committed(t *transaction, seq uint64) {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
 	v.w.told = append(v.w.told, told{t: t, why: why, position: v.w.reached[t.partition]})
+}
+
+// made is when the stream was.
+func (w *world) made() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.made
 }
 
 // told is what a worker was told about a commit.

@@ -31,7 +31,7 @@ var injectionNames = [injections]string{
 
 // counts are what a schedule, or many of them, did.
 type counts struct {
-	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told int
+	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told, other, remade int
 }
 
 // world is a schedule being run: the servers, what happened, and what was wrong with it.
@@ -62,6 +62,8 @@ type world struct {
 	told    []told
 	settled time.Duration // when all was committed
 	over    bool
+
+	stragglers int // calls that were done late although nothing is wrong any more
 
 	counts   counts
 	surfaced [faults]int
