@@ -51,6 +51,22 @@ func (n *network) link(name, target string) string {
 	return p.Listen
 }
 
+// halfOpen makes the connections that are there half open; those that are made from then on work.
+func (l *link) halfOpen() error {
+	for _, t := range []struct{ kind, stream string }{{"mute", "downstream"}, {"sever", "upstream"}} {
+		if err := l.add(t.kind, t.stream, nil); err != nil {
+			return err
+		}
+		switch t := l.proxy.Toxics.GetToxic(t.kind + "_" + t.stream).Toxic.(type) {
+		case *severToxic:
+			t.late.Store(true)
+		case *muteToxic:
+			t.late.Store(true)
+		}
+	}
+	return nil
+}
+
 func (l *link) add(kind, stream string, attributes map[string]any) error {
 	spec, err := json.Marshal(map[string]any{
 		"name": kind + "_" + stream, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes,

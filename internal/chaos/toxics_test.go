@@ -23,20 +23,41 @@ type holdToxic struct{}
 
 func (*holdToxic) Pipe(stub *toxics.ToxicStub) { <-stub.Interrupt }
 
+// aged tells connections that are there from those that are made once it is late.
+type aged struct{ late atomic.Bool }
+
+// NewState is called for each connection that meets the toxic.
+func (a *aged) NewState() any { return a.late.Load() }
+
+// spares passes everything on where the connection was made late.
+func (a *aged) spares(stub *toxics.ToxicStub) bool {
+	if stub.State != true {
+		return false
+	}
+	new(toxics.NoopToxic).Pipe(stub)
+	return true
+}
+
 // severToxic ends the other side's connection at once; what comes from this side vanishes, and it is not told. With a muteToxic in the
 // other direction the connection is half open.
-type severToxic struct{}
+type severToxic struct{ aged }
 
-func (*severToxic) Pipe(stub *toxics.ToxicStub) {
+func (t *severToxic) Pipe(stub *toxics.ToxicStub) {
+	if t.spares(stub) {
+		return
+	}
 	stub.Close()
 	for range stub.Input { // dropped, until this side ends
 	}
 }
 
 // muteToxic lets nothing through, not even the end of the connection; when it is removed the connection ends.
-type muteToxic struct{}
+type muteToxic struct{ aged }
 
-func (*muteToxic) Pipe(stub *toxics.ToxicStub) {
+func (t *muteToxic) Pipe(stub *toxics.ToxicStub) {
+	if t.spares(stub) {
+		return
+	}
 	in := stub.Input
 	for {
 		select {
@@ -50,7 +71,11 @@ func (*muteToxic) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-func (*muteToxic) Cleanup(stub *toxics.ToxicStub) { stub.Close() }
+func (*muteToxic) Cleanup(stub *toxics.ToxicStub) {
+	if stub.State != true {
+		stub.Close()
+	}
+}
 
 // meterToxic changes nothing and counts.
 type meterToxic struct {

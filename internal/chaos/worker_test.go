@@ -145,7 +145,7 @@ var opNames = [opKinds]string{
 }
 
 // weights are how often each kind of call is made, of 200.
-var weights = [opKinds]int{60, 16, 40, 20, 1, 24, 10, 10, 8, 8, 3}
+var weights = [opKinds]int{48, 16, 36, 18, 1, 30, 24, 8, 8, 8, 3}
 
 func (w *worker) once(ctx context.Context) error {
 	kind, n := 0, w.draw.IntN(200)

@@ -19,6 +19,10 @@ const (
 	connectTimeout = 5 * time.Second
 	// writeTimeout is how long the socket may take no byte before the connection counts as lost.
 	writeTimeout = 10 * time.Second
+	// pingInterval and pingsUnanswered are how a server that is gone without a word is noticed, after 15 s: well before publishes that go
+	// unanswered are given up, and before callers' deadlines of 30 s.
+	pingInterval    = 5 * time.Second
+	pingsUnanswered = 2
 	// maxReconnectPause is the longest pause between two rounds over the servers.
 	maxReconnectPause = 2 * time.Second
 )
@@ -37,6 +41,8 @@ func connect(ctx context.Context, natsURL string, cfg config) (*nats.Conn, error
 		nats.Name("persistd client"),
 		nats.Timeout(timeout),
 		nats.FlusherTimeout(writeTimeout),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(pingsUnanswered),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials that are being exchanged must not end a worker
 		nats.CustomReconnectDelay(reconnectPause),
