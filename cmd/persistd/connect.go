@@ -147,6 +147,8 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 		// Credentials that are being exchanged would otherwise, after two refusals, end the connection for good, and leave a replica
 		// that does nothing for ever.
 		nats.IgnoreAuthErrorAbort(),
+		// A server that is paused or cut off ends no connection. By itself nats.go would find out after six minutes.
+		nats.PingInterval(4 * time.Second), nats.FlusherTimeout(10 * time.Second),
 		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil when it is we who close

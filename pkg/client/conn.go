@@ -19,6 +19,9 @@ const (
 	connectTimeout = 5 * time.Second
 	// writeTimeout is how long the socket may take no byte before the connection counts as lost.
 	writeTimeout = 10 * time.Second
+	// pingEvery is how often the server is asked whether it is there. One that is paused or cut off ends no connection: it is left for
+	// another when two questions are unanswered, after three times this. By itself nats.go would take six minutes.
+	pingEvery = 4 * time.Second
 	// maxReconnectPause is the longest pause between two rounds over the servers.
 	maxReconnectPause = 2 * time.Second
 )
@@ -37,6 +40,7 @@ func connect(ctx context.Context, natsURL string, cfg config) (*nats.Conn, error
 		nats.Name("persistd client"),
 		nats.Timeout(timeout),
 		nats.FlusherTimeout(writeTimeout),
+		nats.PingInterval(pingEvery),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials that are being exchanged must not end a worker
 		nats.CustomReconnectDelay(reconnectPause),
