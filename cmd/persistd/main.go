@@ -32,6 +32,7 @@ type cli struct {
 	Demo    demoCmd          `cmd:"" help:"Run a fleet, kill the daemon and the database under it, and check that nothing is lost."`
 	Status  statusCmd        `cmd:"" help:"Show the replicas, the log, and how far each partition is."`
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
+	Doctor  doctorCmd        `cmd:"" help:"Check the running setup, and tell which promises it can keep."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
 	Migrate migrateCmd       `cmd:"" help:"Bring the database's schema up to date, and exit."`
