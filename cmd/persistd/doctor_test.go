@@ -147,7 +147,7 @@ func TestTheDoctorTellsWhatClustersSurvive(t *testing.T) {
 		"copies of the log": fine, "state of the copies": fine, "fsync": warn, "replicas": fine, "Galera nodes": fine, "Galera addresses": fine,
 	})
 	for failure, want := range map[string]level{
-		"a persistd replica dies": fine, "power cut of one NATS machine": fine, "power cut of all NATS machines": warn,
+		"a persistd replica dies": fine, "power cut of one NATS machine": warn, "power cut of all NATS machines": warn,
 		"loss of a NATS server with its disk": fine, "loss of a database server with its disk": fine,
 	} {
 		require.Equal(t, want, r.costs(failure).Level, failure)

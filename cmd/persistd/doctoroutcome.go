@@ -50,9 +50,10 @@ func (s *setup) upToInterval() string {
 func (s *setup) powerCut() outcome {
 	o := outcome{Failure: "power cut of one NATS machine", Level: fine, Costs: nothing}
 	switch {
-	case s.replicated():
-		o.Costs += ": two others have it"
 	case s.synced == syncAlways:
+	case s.replicated():
+		o.Level = warn
+		o.Costs += ", unless another of the three is behind or away just then (and sync_interval is not always)"
 	case s.synced == syncUnknown:
 		o.Level, o.Costs = unknown, "unless sync_interval is always: "+s.upToInterval()
 	default:
