@@ -149,7 +149,7 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 		nats.IgnoreAuthErrorAbort(),
 		// A server that is gone without a word is noticed in 15 s; with the default it is minutes, in which the leases are held and nothing
 		// is applied.
-		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(10 * time.Second),
 		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil when it is we who close

@@ -69,7 +69,7 @@ func seqs(list []letterLine) (all []uint64) {
 	return all
 }
 
-func text(seq uint64) string { return strconv.FormatUint(seq, 10) }
+func decimal(seq uint64) string { return strconv.FormatUint(seq, 10) }
 
 // latest is the run's last step, as readers are told.
 func (s *stack) latest(run string) (r wire.LatestReply) {
@@ -101,26 +101,26 @@ func TestDeadLettersAreListedShownAndDropped(t *testing.T) {
 	require.NotContains(t, table, "secret")
 	require.Equal(t, 1, strings.Count(s.mustDlq("ls", "-o", "json", "--code=unknown_op"), "\n"))
 	require.Contains(t, s.mustDlq("ls", "--run=run-2"), "unknown_op")
-	require.Contains(t, s.mustDlq("ls", "--run="+hashed), text(token))
+	require.Contains(t, s.mustDlq("ls", "--run="+hashed), decimal(token))
 	require.NotContains(t, s.mustDlq("ls", fmt.Sprint("--partition=", 1-list[0].Partition), "-o", "json"), `"run-1"`)
 	require.Contains(t, s.mustDlq("ls", "--since=1h", "--limit=1"), "and 2 more")
 	require.Empty(t, s.mustDlq("ls", "--since=1ns", "-o", "json"))
 
-	shown := s.mustDlq("show", text(notJSON))
+	shown := s.mustDlq("show", decimal(notJSON))
 	require.Contains(t, shown, "code       not_json")
 	require.Contains(t, shown, "header     Nats-Msg-Id: abc\nheader     Trace: 1-2-3\n")
 	require.NotContains(t, shown, "secret", "a body may hold what not everybody may see")
-	require.Contains(t, s.mustDlq("show", text(notJSON), "--body"), `{"patient":"secret`+"\n")
+	require.Contains(t, s.mustDlq("show", decimal(notJSON), "--body"), `{"patient":"secret`+"\n")
 	_, err = s.dlq("show", "99")
 	require.ErrorContains(t, err, "event 99 has no dead letter")
 
 	_, err = s.dlq("drop")
 	require.ErrorContains(t, err, "say which letters")
 	require.Contains(t, s.mustDlq("drop", "--code=not_json", "--dry-run"), "would drop 1\trun-1\tnot_json")
-	_, err = s.dlq("drop", text(notJSON))
+	_, err = s.dlq("drop", decimal(notJSON))
 	require.ErrorContains(t, err, "not confirmed", "nobody answers")
 	s.letters(3)
-	require.Equal(t, "dropped 1 dead letters\n", s.mustDlq("drop", text(notJSON), "--yes"))
+	require.Equal(t, "dropped 1 dead letters\n", s.mustDlq("drop", decimal(notJSON), "--yes"))
 	require.Equal(t, []uint64{unknown, token}, seqs(s.letters(2)))
 	require.Equal(t, "dropped 2 dead letters\n", s.mustDlq("drop", "--all", "-y"))
 	require.Empty(t, s.deadLetters())
@@ -149,7 +149,7 @@ func TestI4ARetriedDeadLetterSetsNothingBack(t *testing.T) {
 	require.EqualValues(t, 1, s.latest("run").Step)
 
 	s.exec("ALTER TABLE workflow_steps MODIFY node_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL")
-	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", old), s.mustDlq("retry", text(old)))
+	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", old), s.mustDlq("retry", decimal(old)))
 	require.Equal(t, 1, s.rows("run_id='run' AND step=1 AND CAST(state AS CHAR)='\"new\"'"), "what is newer stands")
 	require.Equal(t, 1, s.rows("run_id='run' AND step=2 AND CAST(state AS CHAR)='\"old\"' AND log_seq=?", old), "what nobody has overwritten appears, in its place")
 	got := s.latest("run")
@@ -185,13 +185,13 @@ func TestARetryThatDiedIsDoneAgain(t *testing.T) {
 	require.NoError(t, err)
 	letter, err := kept.GetLastMsgForSubject(t.Context(), fmt.Sprintf("persistd.dlq.0.%d", seq))
 	require.NoError(t, err)
-	s.mustDlq("retry", text(seq))
+	s.mustDlq("retry", decimal(seq))
 	letter.Header.Del("Nats-Expected-Last-Subject-Sequence")
 	letter.Header.Del("Nats-Msg-Id")
 	_, err = s.js.PublishMsg(t.Context(), &nats.Msg{Subject: letter.Subject, Header: letter.Header, Data: letter.Data}) // as if it had not been removed
 	require.NoError(t, err)
 	require.Equal(t, seqs(list), seqs(s.letters(1)))
-	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", seq), s.mustDlq("retry", text(seq)))
+	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", seq), s.mustDlq("retry", decimal(seq)))
 	require.Equal(t, 1, s.count("workflow_checkpoints_v2", "TRUE"))
 	require.Equal(t, 1, s.count("idempotency_keys", "TRUE"))
 	require.Equal(t, 1, s.count("events_outbox", "TRUE"))
@@ -205,7 +205,7 @@ func TestWhatIsRefusedForItsAttemptStaysRefused(t *testing.T) {
 	s.publish("run", `{"run_id":"run","attempt":2,"step":1,"node_id":"n","state":2}`)
 	stale := s.publish("run", `{"run_id":"run","attempt":1,"step":5,"node_id":"n","state":1}`)
 	require.Equal(t, wire.CodeAttempt, s.letters(1)[0].Code)
-	_, err := s.dlq("retry", text(stale))
+	_, err := s.dlq("retry", decimal(stale))
 	require.ErrorContains(t, err, "1 of 1 events are still refused")
 	require.Equal(t, wire.CodeAttempt, s.letters(1)[0].Code)
 	require.Zero(t, s.rows("step=5"))
@@ -224,28 +224,28 @@ func TestADeadLetterIsMendedAndApplied(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o700))
 		return path
 	}
-	_, err := s.dlq("edit", text(first), "--body="+write("bad.json", `{"step":1}`))
+	_, err := s.dlq("edit", decimal(first), "--body="+write("bad.json", `{"step":1}`))
 	require.ErrorContains(t, err, "would be refused as bad_body: member node_id is missing")
 	s.letters(2)
-	require.Contains(t, s.mustDlq("edit", text(first), "--body="+write("good.json", `{"step":1,"node_id":"n","state":{"n":1}}`+"\n")), "applied")
+	require.Contains(t, s.mustDlq("edit", decimal(first), "--body="+write("good.json", `{"step":1,"node_id":"n","state":{"n":1}}`+"\n")), "applied")
 	require.Equal(t, 1, s.rows("step=1 AND log_seq=?", first))
 	require.Equal(t, []uint64{second}, seqs(s.letters(1)))
 
 	editor := func(script string) map[string]string {
 		return map[string]string{"EDITOR": write("editor", "#!/bin/sh\n"+script)}
 	}
-	_, err = s.dlqWith(nil, "edit", text(second))
+	_, err = s.dlqWith(nil, "edit", decimal(second))
 	require.ErrorContains(t, err, "neither $VISUAL nor $EDITOR is set")
-	_, err = s.dlqWith(editor("true"), "edit", text(second))
+	_, err = s.dlqWith(editor("true"), "edit", decimal(second))
 	require.ErrorContains(t, err, "nothing was changed")
-	_, err = s.dlqWith(editor(`echo broken > "$1"`), "edit", text(second))
+	_, err = s.dlqWith(editor(`echo broken > "$1"`), "edit", decimal(second))
 	require.ErrorContains(t, err, "would be refused as not_json")
 	_, draft, ok := strings.Cut(err.Error(), "what you wrote is in ")
 	require.True(t, ok, "%v", err)
 	draft = strings.TrimSuffix(draft, ")")
 	require.FileExists(t, draft)
 	require.NoError(t, os.Remove(draft))
-	out, err := s.dlqWith(editor(`sed -i 's/"node"/"node_id"/' "$1"`), "edit", text(second))
+	out, err := s.dlqWith(editor(`sed -i 's/"node"/"node_id"/' "$1"`), "edit", decimal(second))
 	require.NoError(t, err)
 	require.Contains(t, out, fmt.Sprintf("%d\trun\tapplied", second))
 	require.Equal(t, 1, s.rows("step=2 AND node_id='n' AND log_seq=?", second))
@@ -274,7 +274,7 @@ func TestI5ARetriedTransactionInPartsIsOneEvent(t *testing.T) {
 	list := s.letters(n)
 	require.Regexp(t, fmt.Sprintf(`^\S+ 1 of %d$`, n), list[0].Part)
 	s.exec("ALTER TABLE workflow_steps DROP CONSTRAINT own")
-	out := s.mustDlq("retry", text(list[1].Sequence))
+	out := s.mustDlq("retry", decimal(list[1].Sequence))
 	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", list[n-1].Sequence), out)
 	require.Equal(t, 4, s.rows("log_seq=?", list[n-1].Sequence))
 	require.Equal(t, 1, s.rows("step=10 AND CAST(state AS CHAR)=?", string(noise(900_003))))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -66,9 +67,11 @@ type stack struct {
 	t   testing.TB
 	url string
 	dsn string
-	db  *sql.DB
-	nc  *nats.Conn
-	js  jetstream.JetStream
+	// daemonDSN is the daemons', where it is another: with several addresses.
+	daemonDSN string
+	db        *sql.DB
+	nc        *nats.Conn
+	js        jetstream.JetStream
 
 	server *devstack.NATS // of sharedStack; nil else
 }
@@ -84,7 +87,7 @@ func newStack(t testing.TB, url, dsn string) *stack {
 	require.NoError(t, err)
 	s.db = sql.OpenDB(connector)
 	t.Cleanup(func() { require.NoError(t, s.db.Close()) })
-	s.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	s.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.PingInterval(2*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(s.nc.Close)
 	s.js, err = jetstream.New(s.nc)
@@ -104,7 +107,7 @@ func sharedStack(t testing.TB) *stack {
 // settings is the environment of a daemon on the stack; more are added as KEY=value.
 func (s *stack) settings(more ...string) map[string]string {
 	env := map[string]string{
-		"PERSISTD_NATS_URL": s.url, "PERSISTD_MYSQL_DSN": s.dsn, "PERSISTD_HTTP_LISTEN": "127.0.0.1:0",
+		"PERSISTD_NATS_URL": s.url, "PERSISTD_MYSQL_DSN": cmp.Or(s.daemonDSN, s.dsn), "PERSISTD_HTTP_LISTEN": "127.0.0.1:0",
 		"PERSISTD_INSTANCE": "test", "PERSISTD_LOG_LEVEL": "info", "PERSISTD_STREAM_MAX_BYTES": "1GiB",
 	}
 	for _, kv := range more {

@@ -33,6 +33,7 @@ type cli struct {
 	Status  statusCmd        `cmd:"" help:"Show the replicas, the log, and how far each partition is."`
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Dlq     dlqCmd           `cmd:"" help:"List, show, retry, mend and drop dead letters: events that could never be applied."`
+	Doctor  doctorCmd        `cmd:"" help:"Check the running setup, and tell which promises it can keep."`
 	Config  configCmd        `cmd:"" help:"Show or check the configuration."`
 	Recover recoverCmd       `cmd:"" help:"Compare log and database, say what is wrong between them, and accept what cannot be mended."`
 	Replay  replayCmd        `cmd:"" help:"Apply a part of the log again, to this database or to another, while the daemon runs."`

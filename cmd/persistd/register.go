@@ -44,7 +44,7 @@ func (d *daemon) register(ctx context.Context) error {
 	switch {
 	case pair.copied:
 		if at, err = pair.adopt(ctx); err != nil {
-			return short(err)
+			return lostEnd(err)
 		}
 		d.log.Info("log is a copy of one that was deleted, and goes on where that one was", zap.Time("made_at", log.Created),
 			zap.Time("original_made_at", pair.former.Created))
@@ -61,14 +61,14 @@ func (d *daemon) register(ctx context.Context) error {
 	}
 	for _, row := range pair.rows {
 		if err := d.stream.Examine(ctx, row.Partition, wire.Place{Sequence: row.Position, Logged: row.Logged}); err != nil {
-			return short(err)
+			return lostEnd(err)
 		}
 	}
 	return nil
 }
 
-// short marks an error of a log that lost its end, which no waiting mends.
-func short(err error) error {
+// lostEnd marks an error of a log that lost its end, which no waiting mends.
+func lostEnd(err error) error {
 	if errors.Is(err, stream.ErrShort) {
 		return backoff.Permanent(hinted(err, hintShort))
 	}

@@ -30,6 +30,11 @@ type NATSOptions struct {
 	// OutliveParent lets a server started as a process run on when this one dies. It
 	// means nothing to an embedded server.
 	OutliveParent bool
+	// Monitor has a server started as a process answer HTTP requests of its state, on a free port: see [NATSProcess.MonitorURL].
+	Monitor bool
+
+	cluster     *natsCluster // nil of a server that stands alone
+	clusterNode int
 }
 
 func (o NATSOptions) prepared() (NATSOptions, error) {

@@ -25,6 +25,8 @@ type NATSProcess struct {
 	proc *process
 	port int
 
+	monitor int // port; 0 is none
+
 	// life is held by whoever starts the server, so that two never do at once.
 	life chan struct{}
 }
@@ -40,6 +42,11 @@ func StartNATSProcess(ctx context.Context, o NATSOptions) (*NATSProcess, error) 
 		return nil, err
 	}
 	n := &NATSProcess{options: o, binary: binary, name: drawServerName(), port: o.Port, life: make(chan struct{}, 1)}
+	if o.Monitor {
+		if n.monitor, err = freePort(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := n.start(ctx); err != nil {
 		return nil, err
 	}
@@ -52,6 +59,17 @@ func (n *NATSProcess) URL() string {
 	defer n.mu.Unlock()
 	return "nats://" + localAddr(n.port)
 }
+
+// MonitorURL is where the server answers requests of its state (/varz, /jsz, …); empty unless it was asked for.
+func (n *NATSProcess) MonitorURL() string {
+	if n.monitor == 0 {
+		return ""
+	}
+	return "http://" + localAddr(n.monitor)
+}
+
+// Name is the server's name, the same over all restarts.
+func (n *NATSProcess) Name() string { return n.name }
 
 // Dir is the server's folder.
 func (n *NATSProcess) Dir() string { return n.options.Dir }
@@ -161,7 +179,11 @@ func (n *NATSProcess) config(port int) []byte {
 	if n.options.MaxStore > 0 {
 		text = fmt.Appendf(text, "  max_file_store: %d\n", n.options.MaxStore)
 	}
-	return append(text, "}\n"...)
+	text = append(text, "}\n"...)
+	if n.monitor > 0 {
+		text = fmt.Appendf(text, "http: %q\n", localAddr(n.monitor))
+	}
+	return append(text, n.options.cluster.config(n.options.clusterNode)...)
 }
 
 // awaitAnswer returns when our server answers on port; a stranger has another name.

@@ -146,6 +146,20 @@ func NATSProcess(t testing.TB) *devstack.NATSProcess {
 	return n
 }
 
+// NATSCluster returns three nats-server processes of t's own that keep streams together, killed when t ends. They answer requests of their
+// state, and fsync as nats-server does by itself: what is acknowledged, two of them have.
+func NATSCluster(t testing.TB) *devstack.NATSCluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startWait)
+	defer cancel()
+	c, err := devstack.StartNATSCluster(ctx, devstack.NATSOptions{Dir: t.TempDir(), Monitor: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Kill)
+	return c
+}
+
 func startShared(engine devstack.Engine) {
 	shared.dir, shared.err = os.MkdirTemp("", "persistd-test-")
 	if shared.err != nil {
