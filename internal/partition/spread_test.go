@@ -253,7 +253,7 @@ func TestReplicaThatStopsSlowlyGivesWhatIsDone(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, kept, "all but the one whose commit hangs are with the other")
-		require.ErrorContains(t, <-stopping, "events were read and not committed")
+		require.NoError(t, <-stopping, "the next attempt commits")
 		delete(c.sets, slow)
 		c.balances(2 * lease)
 		c.home(time.Second)
