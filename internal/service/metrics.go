@@ -18,7 +18,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "persistd", Name: "requests_refused_total", Help: "Requests on NATS that were not taken, by verb and status: 429 when too many wait for a commit, 503 when the replica is stopping.",
 		}, []string{"verb", "status"}),
 		unannounced: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "persistd", Name: "announcements_dropped_total", Help: "Positions that could not be announced because NATS was away; who waits for them asks the database.",
+			Namespace: "persistd", Name: "announcements_dropped_total", Help: "Positions, and changes of leases, that could not be announced because NATS was away; who waits for them asks the database.",
 		}),
 	}
 	reg.MustRegister(m.requests, m.refused, m.unannounced)
