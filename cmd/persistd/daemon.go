@@ -68,7 +68,7 @@ type daemon struct {
 	relaying   atomic.Pointer[relay.Relay] // to be woken by commits; nil while there is none
 
 	waitingFor atomic.Pointer[reason] // what start waits for
-	watching   sync.WaitGroup         // watchLog and recovery.watch, which unwatch ends
+	watching   sync.WaitGroup         // sameLog.watch and recovery.watch, which unwatch ends
 	unwatch    context.CancelFunc
 	ready      chan struct{} // closed when everything runs
 	failed     chan error    // why the daemon cannot go on; of one place, the first reason counts
@@ -120,8 +120,12 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 
 	d.tracker = position.NewTracker(d.stream.Partitions())
+	log := newSameLog(d.stream, func(ctx context.Context) error {
+		_, err := d.stream.Info(ctx)
+		return err //nolint:wrapcheck // check says what was tried.
+	})
 	reader := &readpath.Reader{
-		Rows: d.store, History: d.store, Outbox: d.store, Tail: d.stream, Letters: d.stream.DeadLetters(), Positions: d.tracker,
+		Rows: d.store, History: d.store, Outbox: d.store, Tail: log, Letters: d.stream.DeadLetters(), Positions: d.tracker,
 		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
 	}
 	if d.hooks.reads != nil {
@@ -161,7 +165,9 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	d.unwatch = unwatch
-	d.watching.Go(func() { d.watchLog(watch) })
+	d.watching.Go(func() {
+		log.watch(watch, func(ctx context.Context) { d.letters.look(ctx, d.stream.DeadLetters()) }, d.fail)
+	})
 	d.watching.Go(func() { d.recovery.watch(watch) })
 	close(d.ready)
 	d.log.Info("serving", zap.String("version", version), zap.String("instance", d.cfg.Instance), zap.String("stream", d.stream.Name()),
@@ -183,26 +189,6 @@ func (d *daemon) committed(c batcher.Committed) {
 	d.service.Announce(at)
 	if r := d.relaying.Load(); r != nil {
 		r.Wake()
-	}
-}
-
-// watchLogEvery is how long a replica may go on answering reads of a log that is no more.
-const watchLogEvery = 2 * time.Second
-
-// watchLog ends the daemon when the log is deleted or made again. Who applies partitions notices by reading; a replica that only answers
-// reads would take the new log's events for ones that it knows to be committed.
-func (d *daemon) watchLog(ctx context.Context) {
-	for {
-		select {
-		case <-time.After(watchLogEvery):
-		case <-ctx.Done():
-			return
-		}
-		d.letters.look(ctx, d.stream.DeadLetters())
-		if _, err := d.stream.Info(ctx); errors.Is(err, stream.ErrOther) && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			d.fail(err) // not found may be a cluster that starts; readiness says so
-			return
-		}
 	}
 }
 
