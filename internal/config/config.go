@@ -131,7 +131,8 @@ type Retry struct {
 
 // Lease is how replicas agree on who owns a partition.
 type Lease struct {
-	// How long a partition stays with an owner that is no longer heard of, 1s to 10m. It is renewed at a third of that.
+	// How long a partition stays with an owner that is no longer heard of, 1s to 10m. It is renewed at a third of that. A replica that is told
+	// to stop hands over at once, however long it is.
 	Duration time.Duration `name:"duration" default:"10s"`
 }
 

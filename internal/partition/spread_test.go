@@ -340,3 +340,25 @@ func TestPartitionThatItsOwnerCannotReadIsTakenByAnother(t *testing.T) {
 		c.home(lease)
 	})
 }
+
+// What an idle replica asks the database does not depend on how many partitions and replicas there are; but for the trims.
+func TestIdleReplicaAsksLittle(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ partitions, replicas int }{{8, 1}, {64, 4}} {
+		synctest.Test(t, func(t *testing.T) {
+			c := spread(t, row.partitions, row.replicas, 24*time.Hour)
+			c.balances(3 * time.Second)
+			asked := func() (look, renew, acquire int) {
+				r := c.reps["r0"]
+				return len(r.called("look")), len(r.called("renew")), len(r.called("acquire"))
+			}
+			look, renew, acquire := asked()
+			c.rests(time.Minute)
+			look2, renew2, acquire2 := asked()
+			require.InDelta(t, 30, look2-look, 1, "looks a minute")
+			require.InDelta(t, 18, renew2-renew, 1, "renewals a minute")
+			require.Zero(t, acquire2-acquire)
+			c.home(time.Second)
+		})
+	}
+}
