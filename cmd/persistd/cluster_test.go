@@ -150,7 +150,7 @@ func (s *stack) watchers(runs int) *watchers {
 	w := &watchers{s: s, steps: make([]atomic.Int32, runs), begun: make([]atomic.Int32, runs), stop: cancel}
 	opts := []client.Option{client.WithAttemptTimeout(time.Second), client.WithTimeout(time.Minute)}
 	st := s.open(opts...)
-	w.fleet = s.fleetOf(runs, 200, 15*time.Millisecond, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
+	w.fleet = s.fleetOf(0, runs, 200, 15*time.Millisecond, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
 		var no int
 		if _, err := fmt.Sscanf(run, "run-%d", &no); err != nil {
 			return err
