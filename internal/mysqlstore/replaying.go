@@ -118,12 +118,16 @@ func (p *Replay) apply(ctx context.Context, b *batcher.Batch) (out replay.Outcom
 		}
 		return out, end(ctx, conn, "ROLLBACK") // applied before; there is nothing to do
 	}
-	a := applier{conn: conn, packet: &p.s.packet, generation: p.r.generation, again: &p.rules}
+	only, more := writers(b.Events)
+	a := applier{conn: conn, packet: &p.s.packet, generation: p.r.generation, naming: more, again: &p.rules}
 	outcomes, err := a.apply(ctx, b.Events)
 	if err == nil {
 		err = refusal(b.Events, outcomes)
 	}
 	if err != nil {
+		if only != nil && len(b.Events) > 1 && ofValue(err) {
+			return out, blame(map[*wire.Event]error{only: err}, err) // it needs no search
+		}
 		return out, err
 	}
 	return outcomesOf(b.Events, outcomes), end(ctx, conn, "COMMIT")

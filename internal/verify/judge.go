@@ -84,11 +84,12 @@ func (w *world) judge(ev *wire.Event) judgement {
 		find(Letter, Key{Table: Runs, ID: ev.RunID}, nil, "event is of attempt %d, attempt %d had begun, and it has no dead letter", ev.Attempt, run.Attempt)
 	case ev.RunID != "" && ev.Attempt > run.Attempt:
 		find(Missing, Key{Table: Runs, ID: ev.RunID}, nil, "attempt %d of the run has not begun, by the database", ev.Attempt)
-	case lastDelete(ev) >= 0 && run.Deleted.Before(at):
-		find(Missing, Key{Table: Runs, ID: ev.RunID}, nil, "the run's deletion is not noted")
 	}
 	rows := rowsOf(ev, at)
 	w.guarded(&j, rows, ev, run, at)
+	if lastDelete(ev) >= 0 && run.Deleted.Before(at) && !refused && !j.duplicate && !j.untold && !j.keyless {
+		find(Missing, Key{Table: Runs, ID: ev.RunID}, nil, "the run's deletion is not noted")
+	}
 	j.deleted = at.Before(run.Deleted)
 	for i := range rows {
 		w.compare(&j, ev, run, &rows[i], refused, find)
@@ -112,7 +113,7 @@ func (w *world) guarded(j *judgement, rows []written, ev *wire.Event, run RunRow
 	for i := range rows {
 		got, ok := w.rows[rows[i].key]
 		switch isKey := rows[i].key.Table == Keys; {
-		case isKey && !ok:
+		case isKey && (!ok || at.Before(run.Deleted) && at.Before(got.Place)): // not there, or used again after it went with the run
 			absent = true
 		case isKey && got.Place != at:
 			j.duplicate = true
@@ -120,7 +121,11 @@ func (w *world) guarded(j *judgement, rows []written, ev *wire.Event, run RunRow
 			wrote = true
 		}
 	}
-	if j.duplicate || !absent || at.Before(run.Deleted) {
+	switch {
+	case j.duplicate || !absent:
+		return
+	case at.Before(run.Deleted): // the keys went with the run, whether they were its own or made a duplicate of it
+		j.untold = !wrote
 		return
 	}
 	// It was removed for its age; or it is of an older event, whose row was, and this one was a duplicate.

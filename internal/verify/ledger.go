@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// ledgerBits is how many buckets a ledger has, as a power of two: 2^18 of 16 bytes are 4 MiB, and of ten million rows each holds 40.
-const ledgerBits = 18
+// ledgerBits is how many buckets a ledger has, as a power of two: 2^16 of 16 bytes are 1 MiB, and of ten million rows each holds 150.
+const ledgerBits = 16
 
 // ledger tells whether two sets of rows are the same without keeping either: the rows of which the log says that they are there, and those
 // of which the tables do. Each is put into one of many buckets by a hash of its key and place, added from the one side and taken away on
