@@ -62,7 +62,7 @@ func FuzzSubject(f *testing.F) {
 		} else if again := subjects.LogPartition(addr.Partition); strings.TrimSuffix(again, ">")+addr.Namespace+"."+addr.Kind+"."+addr.Token != subject {
 			t.Fatalf("subject %q is taken for %+v", subject, addr)
 		}
-		p, err := partOf(Header{HeaderPart: {header}})
+		p, err := PartOf(Header{HeaderPart: {header}})
 		switch {
 		case err != nil:
 			requirePoison(t, err)
@@ -70,7 +70,7 @@ func FuzzSubject(f *testing.F) {
 		case header != "" && p.String() != header, p.No < 0 || p.No > p.Of || p.Of > MaxParts, (p == Part{}) != (header == ""):
 			t.Fatalf("header %q is taken for %+v", header, p)
 		}
-		q, err := partOf(Header{HeaderPart: {next}})
+		q, err := PartOf(Header{HeaderPart: {next}})
 		if err == nil && q.Follows(p) && p != (Part{}) && (q.Transaction != p.Transaction || q.Of != p.Of || q.No != p.No+1 || p.Last()) {
 			t.Fatalf("%+v follows %+v", q, p)
 		}
