@@ -80,8 +80,8 @@ func (cmd *dlqListCmd) Run(ctx context.Context, std std) error {
 			continue
 		}
 		t.AppendRow(table.Row{
-			x.Sequence, x.Partition, clip(idOf(x), 40), humanize.Time(x.Logged), humanize.IBytes(uint64(x.Size)), x.Poison.Code, //nolint:gosec // never negative.
-			dash(int(x.Poison.ErrorNumber)), clip(x.Poison.Reason, 60),
+			x.Sequence, x.Partition, clipped(idOf(x), 40), humanize.Time(x.Logged), humanize.IBytes(uint64(x.Size)), x.Poison.Code, //nolint:gosec // never negative.
+			dash(int(x.Poison.ErrorNumber)), clipped(x.Poison.Reason, 60),
 		})
 	}
 	if cmd.Output == "json" {
@@ -95,7 +95,7 @@ func (cmd *dlqListCmd) Run(ctx context.Context, std std) error {
 	return err //nolint:wrapcheck // standard output's own words.
 }
 
-func clip(s string, most int) string {
+func clipped(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most]) + "…"
 	}

@@ -47,7 +47,7 @@ func isolate(t testing.TB, s *Store, b *batcher.Batch) (refused map[uint64]wire.
 	}
 }
 
-// refusing makes the server refuse rows of every table whose id is of the form "bad 1406 …", with that error.
+// refusing makes the server refuse rows of every table whose id is of the form "bad 1406 …", with that error; which row it is, it says wrongly.
 func refusing(t testing.TB, db *sql.DB) {
 	t.Helper()
 	for table, id := range map[string]string{
@@ -58,7 +58,7 @@ func refusing(t testing.TB, db *sql.DB) {
 			DECLARE n INT;
 			IF NEW.%[2]s LIKE 'bad %%' THEN
 				SET n = CAST(SUBSTRING(NEW.%[2]s, 5, 4) AS UNSIGNED);
-				SIGNAL SQLSTATE '22000' SET MYSQL_ERRNO = n, MESSAGE_TEXT = 'what the server says';
+				SIGNAL SQLSTATE '22000' SET MYSQL_ERRNO = n, MESSAGE_TEXT = 'what the server says, at row 1';
 			END IF;
 		END`, table, id))
 	}

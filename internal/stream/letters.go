@@ -36,6 +36,7 @@ type Letter struct {
 
 	at    uint64   // in the stream of the letters
 	parts []uint64 // of what did not fit, in order
+	older []uint64 // the same letter with earlier reasons, which an Amend that ended early left
 }
 
 // Letters are the dead letters of a log, for who deals with them. Its methods change nothing but what they are told to.
@@ -76,7 +77,7 @@ func (l *Letters) List(ctx context.Context, match func(*Letter) bool) (_ []*Lett
 		err = errors.Join(err, wrapped("delete consumer that listed", l.stream.DeleteConsumer(context.WithoutCancel(ctx), c.CachedInfo().Name)))
 	}()
 	found := map[string]*Letter{} // by subject and log: one that was written again stands in the other's place
-	parts := map[string]uint64{}
+	parts, older := map[string]uint64{}, map[string][]uint64{}
 	for left := c.CachedInfo().NumPending; left > 0; {
 		page, err := c.Fetch(min(listed, int(left)), jetstream.FetchMaxWait(l.timeout)) //nolint:gosec // at most listed.
 		if err != nil {
@@ -102,6 +103,8 @@ func (l *Letters) List(ctx context.Context, match func(*Letter) bool) (_ []*Lett
 			for i := range partsOf(m.Headers()) {
 				x.parts = append(x.parts, parts[key+"-"+strconv.Itoa(i+1)])
 			}
+			x.older = older[key]
+			older[key] = append(slices.Clip(older[key]), x.at)
 			delete(found, key)
 			if match == nil || match(x) {
 				found[key] = x
@@ -189,7 +192,7 @@ func (l *Letters) Open(ctx context.Context, x *Letter) (wire.Message, error) {
 
 // Drop removes a letter. It is idempotent. When it ends early the letter is there, or it is not and further parts of it are, which nobody finds.
 func (l *Letters) Drop(ctx context.Context, x *Letter) error {
-	for _, seq := range append([]uint64{x.at}, x.parts...) {
+	for _, seq := range slices.Concat(x.older, []uint64{x.at}, x.parts) {
 		if err := l.delete(ctx, seq); err != nil {
 			return fmt.Errorf("remove dead letter of event %d: %w", x.Sequence, err)
 		}

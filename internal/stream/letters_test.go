@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/persistd/persistd/internal/wire"
@@ -102,6 +103,22 @@ func TestAnAmendedLetterIsTheSameEvent(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Equal(t, amended.at, all[0].at, "and its letter, with the newer reason")
+
+	kept, err := l.get.last(within(t), "persistd.dlq.3.7")
+	require.NoError(t, err)
+	again := nats.NewMsg("persistd.dlq.3.7") // an Amend died before it removed the one before
+	again.Header, again.Data = nats.Header(kept.Header), kept.Body
+	again.Header.Del(wire.HeaderMsgID)
+	again.Header.Del("Nats-Expected-Last-Subject-Sequence")
+	_, err = s.js.PublishMsg(within(t), again)
+	require.NoError(t, err)
+	all, err = l.List(within(t), nil)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.NoError(t, l.Drop(within(t), all[0]))
+	all, err = l.List(within(t), nil)
+	require.NoError(t, err)
+	require.Empty(t, all, "none of them is left")
 }
 
 func TestLettersOfAnOlderLogAreListedToo(t *testing.T) {
