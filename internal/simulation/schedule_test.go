@@ -270,6 +270,7 @@ func (w *world) askAll() {
 		p := w.processOf(s)
 		for _, r := range w.runs {
 			w.ask("in the end", p, key{wire.KindRun, r.id})
+			w.ask("in the end", p, key{kindSteps, r.id})
 		}
 		w.ask("in the end", p, key{wire.KindCheckpoint, "c0"})
 	}
