@@ -237,16 +237,17 @@ func (w *world) ask(name string, p *process, k key) {
 	}
 	w.mu.Unlock()
 	var err error
-	if k.kind == kindSteps {
+	switch k.kind {
+	case kindSteps:
 		var s wire.StepsReply
 		s, err = p.reader.Steps(ctx, wire.DefaultNamespace, wire.StepsRequest{RunID: k.id, Limit: 1000})
 		r.what = fmt.Sprint(s.Steps)
-	} else if k.kind == wire.KindRun {
+	case wire.KindRun:
 		var s *wire.StepRecord
 		if s, err = p.reader.LoadLatest(ctx, wire.DefaultNamespace, k.id); s != nil {
 			r.step, r.what = s.Step, string(s.State)
 		}
-	} else {
+	default:
 		var c *wire.CheckpointRecord
 		if c, err = p.reader.LoadCheckpoint(ctx, wire.DefaultNamespace, k.id); c != nil {
 			r.step, r.what = c.Step, string(c.State)
