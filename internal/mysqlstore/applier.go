@@ -21,6 +21,8 @@ type applier struct {
 	generation uint32
 	// runless says that persistd_runs has no row of the events' runs, so that none is looked for. apply clears it when it makes one.
 	runless bool
+	// begunByWrite is set when an event that writes more than that has begun a newer attempt than its run had.
+	begunByWrite bool
 	// naming says that events which the server refuses for good are looked for, and named in the error.
 	naming bool
 	// again are the rules for events that may have been applied before; nil when these are applied for the first time.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless, naming: more}
 	outcomes, err := a.apply(ctx, b.Events)
 	if err == nil {
-		err = refusal(b.Events, outcomes)
+		err = s.refuse(ctx, &a, b.Events, outcomes)
 	}
 	if err != nil {
 		if only != nil && len(b.Events) > 1 && ofValue(err) {
@@ -83,6 +84,26 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 	}
 	s.runs.committed(r, b, a.runless)
 	return nil
+}
+
+// refuse is the error of a batch with stale events, nil when there are none. An event that begins a newer attempt by what it writes may be
+// refused by the database: then it begins nothing, and those behind it are not stale. So the others are tried first; the transaction is
+// rolled back in any case.
+func (s *Store) refuse(ctx context.Context, a *applier, events []wire.Event, outcomes []outcome) error {
+	err := refusal(events, outcomes)
+	if err == nil || !a.begunByWrite {
+		return err
+	}
+	rest := slices.Clone(events)
+	for i := range rest {
+		if outcomes[i].result == stale {
+			rest[i].Ops, rest[i].Poison = nil, &wire.Poison{Code: wire.CodeAttempt}
+		}
+	}
+	if _, refused := a.apply(ctx, rest); refused != nil {
+		return refused
+	}
+	return err
 }
 
 // refusal is the error of a batch with stale events, nil when there are none.

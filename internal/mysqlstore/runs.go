@@ -154,12 +154,23 @@ func (a *applier) admit(runs runStates, events []wire.Event, out []outcome) bool
 		switch {
 		case ev.Attempt > run.attempt:
 			run.attempt, run.begun, run.changed = ev.Attempt, at, true
+			a.begunByWrite = a.begunByWrite || !onlyBegins(ev)
 		case ev.Attempt == run.attempt, a.guarded() && !run.begun.before(at), ev.Attempt == 0 && deletesOnly(ev): // the last is an operator's
 		default:
 			out[i], ok = outcome{stale, run.attempt}, false
 		}
 	}
 	return ok
+}
+
+// onlyBegins reports whether ev writes nothing that the database could refuse.
+func onlyBegins(ev *wire.Event) bool {
+	for i := range ev.Ops {
+		if ev.Ops[i].Type != wire.OpAttempt {
+			return false
+		}
+	}
+	return true
 }
 
 // saveRuns writes the rows that changed.

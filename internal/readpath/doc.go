@@ -25,6 +25,7 @@
 //
 //	last ← the run's last event, from the leader             every acknowledged write is at or below it, or trimmed
 //	wait until position ≥ last, then read MySQL
+//	position < last by now: again                            (the database was restored meanwhile)
 //
 // And what is acknowledged only when it is committed (V2 checkpoints, idempotency keys, outbox events) is read from MySQL alone.
 package readpath

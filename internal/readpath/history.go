@@ -16,10 +16,26 @@ func (r *Reader) Steps(ctx context.Context, namespace string, q wire.StepsReques
 	if err := r.check(namespace, q.RunID); err != nil {
 		return wire.StepsReply{}, err
 	}
-	if err := r.barrier(ctx, wire.Partition(namespace, q.RunID, r.Partitions), namespace, q.RunID); err != nil {
-		return wire.StepsReply{}, err
+	p := wire.Partition(namespace, q.RunID, r.Partitions)
+	for range restarts {
+		last, err := r.barrier(ctx, p, namespace, q.RunID)
+		if err != nil {
+			return wire.StepsReply{}, err
+		}
+		page, err := r.History.Steps(ctx, q)
+		if err != nil || last == 0 {
+			return page, err
+		}
+		// The database may have been restored between the two: then what was read is of before.
+		pos, err := r.find(ctx, p)
+		if err != nil {
+			return wire.StepsReply{}, err
+		}
+		if pos >= last {
+			return page, nil
+		}
 	}
-	return r.History.Steps(ctx, q)
+	return wire.StepsReply{}, fmt.Errorf("read steps: the position of partition %d went back %d times", p, restarts)
 }
 
 // CheckpointV2 returns one V2 checkpoint of a run, nil when there is none. They are acknowledged when they are committed, so MySQL has

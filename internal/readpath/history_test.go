@@ -33,7 +33,7 @@ func TestI6StepsAreReadOnceMySQLHasTheWholeRun(t *testing.T) {
 	d = &data{log: []wire.Event{event(10, op(1, "x"))}, positions: []uint64{10}}
 	_, err = steps(t.Context(), d.reader(12))
 	require.NoError(t, err)
-	require.Equal(t, []string{last, position1, read}, d.calls, "MySQL has it")
+	require.Equal(t, []string{last, position1, read, position1}, d.calls, "MySQL has it, before and after")
 
 	synctest.Test(t, func(t *testing.T) {
 		d := &data{log: []wire.Event{event(8, op(1, "x")), event(10, op(1, "x"))}, positions: []uint64{8, 10}}
@@ -47,7 +47,7 @@ func TestI6StepsAreReadOnceMySQLHasTheWholeRun(t *testing.T) {
 		require.Equal(t, []string{last, position1}, d.calls)
 		r.Positions.Advance(position.Commit{Partition: home, From: 9, To: 10})
 		require.NoError(t, <-done)
-		require.Equal(t, []string{last, position1, position1, read}, d.calls, "MySQL is behind")
+		require.Equal(t, []string{last, position1, position1, read, position1}, d.calls, "MySQL is behind")
 	})
 }
 
@@ -62,6 +62,27 @@ func TestI6StepsOfARestoredDatabaseWaitForTheReplay(t *testing.T) {
 		require.Equal(t, 1500*ms, time.Since(epoch), "three looks at the database, as nobody announces anything")
 		require.EqualValues(t, 10, r.Positions.Bound(home))
 	})
+}
+
+func TestI6StepsAreReadAgainWhenTheDatabaseWasRestoredMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// Before, after: restored; it catches up; before, after.
+		d := &data{log: []wire.Event{event(10, op(1, "x"))}, positions: []uint64{10, 4, 7, 10}}
+		r := d.reader(10)
+		_, err := steps(t.Context(), r)
+		require.NoError(t, err)
+		read := 0
+		for _, call := range d.calls {
+			if call == fmt.Sprintf("steps of %s from 2, 9", run) {
+				read++
+			}
+		}
+		require.Equal(t, 2, read)
+	})
+	d := &data{log: []wire.Event{event(10, op(1, "x"))}, positions: []uint64{10, 4, 10, 4, 10, 4, 10, 4, 10, 4}}
+	_, err := steps(t.Context(), d.reader(10))
+	require.EqualError(t, err, fmt.Sprintf("read steps: the position of partition %d went back 5 times", home))
 }
 
 func TestStepsThatAreNotCommittedInTimeSayWhatIsWaitedFor(t *testing.T) {

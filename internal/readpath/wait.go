@@ -19,24 +19,26 @@ type look struct {
 //
 //	last ← the run's last event, from the leader      acknowledged before the call: at or below last, or trimmed and so committed
 //	until the position in MySQL ≥ last: wait          what was heard of it is a hint; the database may have been restored since
-func (r *Reader) barrier(ctx context.Context, p int, namespace, runID string) error {
-	last, err := r.Tail.Last(ctx, p, namespace, wire.KindRun, runID)
+//
+// It returns last, 0 when the log has nothing of the run.
+func (r *Reader) barrier(ctx context.Context, p int, namespace, runID string) (last uint64, err error) {
+	last, err = r.Tail.Last(ctx, p, namespace, wire.KindRun, runID)
 	if err != nil {
-		return fmt.Errorf("read end of the log: %w", err)
+		return 0, fmt.Errorf("read end of the log: %w", err)
 	}
 	for last > 0 {
 		pos, err := r.find(ctx, p)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if pos >= last {
 			break
 		}
 		if _, err := r.await(ctx, p, last); err != nil {
-			return fmt.Errorf("wait for event %d to be committed: %w", last, err)
+			return 0, fmt.Errorf("wait for event %d to be committed: %w", last, err)
 		}
 	}
-	return nil
+	return last, nil
 }
 
 // await blocks until p's position is known to have passed seq, or ctx ends, whose cause it returns.

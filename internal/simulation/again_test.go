@@ -13,7 +13,7 @@ import (
 func TestASeedFindsTheSameAgain(t *testing.T) {
 	t.Parallel()
 	const times = 20
-	for _, m := range []mutation{positionUnchecked, announcedBefore, lastOfFollower, sequencesUnguarded, rowsBeforeTail} {
+	for _, m := range []mutation{positionUnchecked, announcedBefore, lastOfFollower, sequencesUnguarded, letterAfterwards} {
 		t.Run(string(m), func(t *testing.T) {
 			t.Parallel()
 			seed := uint64(defaultSeed)

@@ -21,6 +21,8 @@ type database struct {
 	steps       map[stepKey]stepRow
 	runs        map[string]runRow
 	checkpoints map[string]checkpointRow
+	// names says that the store finds out which events the database refuses; else the batch is halved.
+	names bool
 	// applied counts how often each event was. No table has that: it is what the other rows would show if they were counters.
 	applied map[place]int
 }
@@ -73,7 +75,7 @@ func newDatabase() *database {
 func (d *database) clone() *database {
 	c := &database{
 		partitions: maps.Clone(d.partitions), generations: maps.Clone(d.generations), replicas: maps.Clone(d.replicas), steps: maps.Clone(d.steps),
-		runs: maps.Clone(d.runs), checkpoints: maps.Clone(d.checkpoints), applied: maps.Clone(d.applied),
+		names: d.names, runs: maps.Clone(d.runs), checkpoints: maps.Clone(d.checkpoints), applied: maps.Clone(d.applied),
 	}
 	for made, rows := range c.partitions {
 		c.partitions[made] = slices.Clone(rows)
@@ -108,7 +110,7 @@ func lost(row *partitionRow) error {
 // apply writes events as one transaction does, or nothing: of attempts that are over, of what no column takes. unguarded leaves the
 // comparison of places out.
 func (d *database) apply(events []wire.Event, generation uint32, unguarded bool) error {
-	begun := map[string]uint32{}
+	begun, byWrite := map[string]uint32{}, false
 	stale := map[uint64]wire.Poison{}
 	for i := range events {
 		ev := &events[i]
@@ -116,21 +118,31 @@ func (d *database) apply(events []wire.Event, generation uint32, unguarded bool)
 			continue
 		}
 		newest := max(begun[ev.RunID], d.runs[ev.RunID].attempt)
+		if ev.Attempt == 0 && onlyDeletes(ev.Ops) {
+			continue // an operator's, which counts whatever attempt has begun
+		}
 		if ev.Attempt < newest {
 			stale[ev.Message.Sequence] = wire.Poison{Code: wire.CodeAttempt, Reason: "attempt is over"}
 			continue
 		}
+		byWrite = byWrite || ev.Attempt > newest
 		begun[ev.RunID] = max(newest, ev.Attempt)
 	}
-	if len(stale) > 0 {
-		return &batcher.Error{Class: batcher.Refused, Refused: stale, Err: errors.New("attempts are over")}
-	}
+	named := map[uint64]wire.Poison{}
 	for i := range events {
 		for j := range events[i].Ops {
-			if events[i].Ops[j].NodeID == tooLong {
-				return &batcher.Error{Class: batcher.Never, Number: 1406, Err: errors.New("data too long for column")}
+			if _, over := stale[events[i].Message.Sequence]; !over && events[i].Ops[j].NodeID == tooLong {
+				named[events[i].Message.Sequence] = wire.Poison{Code: wire.CodeDatabase, Reason: "data too long for column", ErrorNumber: 1406}
 			}
 		}
+	}
+	switch {
+	case len(stale) > 0 && (!byWrite || len(named) == 0): // what is refused begins no attempt
+		return &batcher.Error{Class: batcher.Refused, Refused: stale, Err: errors.New("attempts are over")}
+	case len(named) > 0 && d.names:
+		return &batcher.Error{Class: batcher.Refused, Number: 1406, Refused: named, Err: errors.New("data too long for column")}
+	case len(named) > 0:
+		return &batcher.Error{Class: batcher.Never, Number: 1406, Err: errors.New("data too long for column")}
 	}
 	for i := range events {
 		if events[i].Poison == nil {
@@ -140,6 +152,8 @@ func (d *database) apply(events []wire.Event, generation uint32, unguarded bool)
 	}
 	return nil
 }
+
+func onlyDeletes(ops []wire.Op) bool { return len(ops) == 1 && ops[0].Type == wire.OpDeleteRun }
 
 // tooLong is what no node is called: the database does not take it.
 const tooLong = "a name that is too long"
@@ -155,6 +169,9 @@ func (d *database) write(ev *wire.Event, at place, unguarded bool) {
 				d.steps[k] = stepRow{state: string(op.State), node: op.NodeID, attempt: ev.Attempt, at: at}
 			}
 			run.latest = max(run.latest, ev.Attempt)
+		case wire.OpDeleteRun:
+			maps.DeleteFunc(d.steps, func(k stepKey, _ stepRow) bool { return k.run == ev.RunID })
+			run.latest = 0
 		case wire.OpCheckpoint:
 			if old, ok := d.checkpoints[op.ID]; !ok || unguarded || !at.before(old.at) {
 				d.checkpoints[op.ID] = checkpointRow{state: string(op.State), step: op.Step, at: at}
@@ -165,6 +182,17 @@ func (d *database) write(ev *wire.Event, at place, unguarded bool) {
 	if ev.RunID != "" {
 		d.runs[ev.RunID] = run
 	}
+}
+
+// history is all steps of the run.
+func (d *database) history(run string) (all []wire.StepRecord) {
+	for k, s := range d.steps {
+		if k.run == run {
+			all = append(all, wire.StepRecord{Step: k.step, Attempt: s.attempt, State: []byte(s.state)})
+		}
+	}
+	slices.SortFunc(all, func(a, b wire.StepRecord) int { return int(a.Step - b.Step) })
+	return all
 }
 
 // latest is the row that readers of the run get.

@@ -17,8 +17,9 @@ func (h history) Position(ctx context.Context, no int) (uint64, error) {
 	return h.conn.Position(ctx, no)
 }
 
-func (h history) Steps(context.Context, wire.StepsRequest) (wire.StepsReply, error) {
-	return wire.StepsReply{}, errNotPlayed
+func (h history) Steps(ctx context.Context, q wire.StepsRequest) (wire.StepsReply, error) {
+	all, err := call(ctx, h.p.w, h.p, mysql, "steps", func() ([]wire.StepRecord, error) { return h.p.w.db.history(q.RunID), nil })
+	return wire.StepsReply{Steps: all}, err
 }
 
 func (h history) Changes(context.Context, string, int32, readpath.Cursor) ([]readpath.Change, error) {

@@ -23,7 +23,7 @@ func (o *oracle) apply(t *transaction) {
 		o.rejected[at] = wire.CodeNotJSON
 	case t.kind == orphan:
 		o.rejected[at] = wire.CodePart
-	case t.key.kind == wire.KindRun && t.attempt < o.db.runs[t.key.id].attempt:
+	case t.key.kind == wire.KindRun && (t.attempt > 0 || !onlyDeletes(t.ops)) && t.attempt < o.db.runs[t.key.id].attempt:
 		o.rejected[at] = wire.CodeAttempt
 	case t.kind == refused:
 		o.rejected[at] = wire.CodeDatabase
@@ -109,6 +109,9 @@ func (w *world) positions() (all []uint64) {
 	return all
 }
 
+// kindSteps is of the question for all steps of a run.
+const kindSteps = "steps"
+
 // version is what readers of a key get from sequence from on.
 type version struct {
 	from uint64
@@ -122,7 +125,9 @@ func (w *world) versions() map[key][]version {
 	o := w.before()
 	now := func(k key, from uint64) version {
 		v := version{from: from}
-		if k.kind == wire.KindRun {
+		if k.kind == kindSteps {
+			v.what = fmt.Sprint(o.db.history(k.id))
+		} else if k.kind == wire.KindRun {
 			if s, _ := o.db.latest(k.id, 0); s != nil {
 				v.step, v.what = s.Step, string(s.State)
 			}
@@ -139,9 +144,11 @@ func (w *world) versions() map[key][]version {
 	for p := range w.log.archive {
 		for _, t := range w.log.archive[p] {
 			o.apply(t)
-			v, list := now(t.key, t.last), all[t.key]
-			if n := len(list); n > 0 && (list[n-1].what != v.what || list[n-1].step != v.step) {
-				all[t.key] = append(list, v)
+			for _, k := range []key{t.key, {kindSteps, t.key.id}} {
+				v, list := now(k, t.last), all[k]
+				if n := len(list); n > 0 && (list[n-1].what != v.what || list[n-1].step != v.step) {
+					all[k] = append(list, v)
+				}
 			}
 		}
 	}

@@ -32,23 +32,19 @@ var edits = []edit{
 	},
 	{
 		"an event that does not fit into a batch is forgotten", "batcher/run.go",
-		"b.carry = &ev", "if broken(`%s`) == 0 {\n	b.carry = &ev\n}", 200,
+		"			return\n		}\n		b.carry = nil\n", "			if broken(`%s`) > 0 {\n				b.carry = nil\n			}\n			return\n		}\n		b.carry = nil\n", 500,
 	},
 	{
 		"poison that was read has no dead letter", "batcher/run.go",
-		"	if len(poison) == 0 {", "	if len(poison) == 0 || broken(`%s`) > 0 {", 200,
+		"if poison, _ := poisonOf(batch.Events); len(poison) > 0 {", "if poison, _ := poisonOf(batch.Events); len(poison) > 0 && broken(`%s`) == 0 {", 500,
 	},
 	{
-		"poison that the database refuses has no dead letter", "batcher/poison.go",
-		"if err := b.bury(ctx, []wire.Event{ev}); err != nil {", "if err := b.bury(ctx, []wire.Event{ev}[broken(`%s`):]); err != nil {", 200,
-	},
-	{
-		"poison that the store refuses has no dead letter", "batcher/poison.go",
-		"if err := b.bury(ctx, refused); err != nil {", "if err := b.bury(ctx, refused[int(broken(`%s`))*len(refused):]); err != nil {", 200,
+		"poison that is refused has no dead letter", "batcher/poison.go",
+		"	if err := b.bury(ctx, refused); err != nil {", "	if err := b.bury(ctx, refused[int(broken(`%s`))*len(refused):]); err != nil {", 200,
 	},
 	{
 		"an outage is taken for poison", "batcher/run.go",
-		"		case e.Class == Never && batch.Rows > 0:", "		case (e.Class == Never || broken(`%s`) > 0) && batch.Rows > 0:", 200,
+		"case e.Class == Never && batch.Rows > 0:", "case (e.Class == Never || broken(`%s`) > 0 && e.Class == Again) && batch.Rows > 0:", 500,
 	},
 	{
 		"a batch of a term that is over counts as committed", "batcher/run.go",
@@ -57,7 +53,7 @@ var edits = []edit{
 	},
 	{
 		"the second half of a batch is forgotten", "batcher/poison.go",
-		"[][]wire.Event{batch.Events[:half], batch.Events[half:]} {", "[][]wire.Event{batch.Events[:half], batch.Events[half:]}[:2-broken(`%s`)] {", 200,
+		"batch.Events[:half], batch.Events[half:])", "batch.Events[:half], batch.Events[half+int(broken(`%s`))*(len(batch.Events)-half):])", 500,
 	},
 	{
 		"a lost message is not missed", "ingest/session.go",
@@ -78,6 +74,15 @@ var edits = []edit{
 	{
 		"a position that went back is not noticed", "readpath/reader.go",
 		"		if pos < bound {", "		if pos < bound && broken(`%s`) == 0 {", 1000,
+	},
+	{
+		"all steps are read without waiting for them", "readpath/wait.go",
+		"		if pos >= last {", "		if pos >= last || broken(`%s`) > 0 {", 500,
+	},
+	{
+		"a deletion in the tail does not count", "readpath/candidates.go",
+		"	if c.cleared > position || c.deleted > position && c.deletedBy >= begun {",
+		"	if (c.cleared > position || c.deleted > position && c.deletedBy >= begun) && broken(`%s`) == 0 {", 1000,
 	},
 	{
 		"a transaction without its end is shown", "readpath/transactions.go",

@@ -70,6 +70,8 @@ func (v *worker) draw() *transaction {
 		if v.d.chance(0.5) {
 			parts = 2 + v.d.n(len(ops)-1)
 		}
+	case what >= 97: // somebody deletes the run, as its worker or as an operator
+		return w.compose(v, key{wire.KindRun, r.id}, pick(v.d, []uint32{0, r.attempt}), []wire.Op{{Type: wire.OpDeleteRun}}, 1)
 	case what < 45:
 		t := w.compose(v, key{wire.KindRun, r.id}, attempt, ops, 1)
 		t.kind, t.bodies[0].Body = malformed, []byte("no JSON")
@@ -80,6 +82,9 @@ func (v *worker) draw() *transaction {
 		return t
 	case what < 54 && r.dirty:
 		ops[0].NodeID = tooLong
+		if v.d.chance(0.3) { // it would begin an attempt, which so does not begin
+			attempt++
+		}
 		t := w.compose(v, key{wire.KindRun, r.id}, attempt, ops, 1)
 		t.kind = refused
 		return t
@@ -215,7 +220,7 @@ func (w *world) readSome(name string) {
 			if r.dirty {
 				continue
 			}
-			k = key{wire.KindRun, r.id}
+			k = key{pick(d, []string{wire.KindRun, wire.KindRun, kindSteps}), r.id}
 		}
 		w.ask(name, w.any(d), k)
 	}
@@ -227,14 +232,22 @@ func (w *world) ask(name string, p *process, k key) {
 	defer cancel()
 	w.mu.Lock()
 	r := &read{by: fmt.Sprint(name, " at ", p.life), key: k, asked: time.Since(w.began), acked: w.acked[k]}
+	if k.kind == kindSteps {
+		r.acked = w.acked[key{wire.KindRun, k.id}]
+	}
 	w.mu.Unlock()
 	var err error
-	if k.kind == wire.KindRun {
+	switch k.kind {
+	case kindSteps:
+		var s wire.StepsReply
+		s, err = p.reader.Steps(ctx, wire.DefaultNamespace, wire.StepsRequest{RunID: k.id, Limit: 1000})
+		r.what = fmt.Sprint(s.Steps)
+	case wire.KindRun:
 		var s *wire.StepRecord
 		if s, err = p.reader.LoadLatest(ctx, wire.DefaultNamespace, k.id); s != nil {
 			r.step, r.what = s.Step, string(s.State)
 		}
-	} else {
+	default:
 		var c *wire.CheckpointRecord
 		if c, err = p.reader.LoadCheckpoint(ctx, wire.DefaultNamespace, k.id); c != nil {
 			r.step, r.what = c.Step, string(c.State)

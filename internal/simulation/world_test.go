@@ -80,6 +80,7 @@ func newWorld(seed uint64, broken mutation) *world {
 	w.log = newLog(w.plan.partitions, w.plan.capacity, 1)
 	w.reached = make([]uint64, w.plan.partitions)
 	d := newDice(seed, "world")
+	w.db.names = d.chance(0.7)
 	for i := range 2 + d.n(2) {
 		w.runs = append(w.runs, &run{id: fmt.Sprint("run-", d.n(1000)), dirty: i == 0})
 	}
