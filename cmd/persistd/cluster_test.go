@@ -11,11 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/persistd/persistd/internal/devstack"
 	"github.com/persistd/persistd/internal/devstack/stacktest"
+	"github.com/persistd/persistd/internal/wire"
 	"github.com/persistd/persistd/pkg/client"
 )
 
@@ -58,6 +60,52 @@ func TestI6ALeaderOfTheLogThatWasPausedAnswersNothingStale(t *testing.T) {
 		s.current(c)
 	}
 	w.home()
+}
+
+// I6: a leader that hears of no other cannot know whether they have elected another one, and answers nothing.
+func TestI6ALeaderOfTheLogThatIsAloneAnswersNoReads(t *testing.T) {
+	t.Parallel()
+	c := stacktest.NATSCluster(t)
+	s := newStack(t, c.URL(), stacktest.Database(t))
+	s.clusterDaemons("PERSISTD_STREAM_REPLICAS=3")
+	require.NoError(t, s.open().SaveStep(t.Context(), "run", 1, "node", json.RawMessage(`1`)))
+	leader := s.leader(c)
+	var others []*devstack.NATSProcess
+	for i := range c.Nodes() {
+		if n := c.Node(i); n != leader {
+			others = append(others, n)
+			t.Cleanup(func() { _ = syscall.Kill(n.Pid(), syscall.SIGCONT) })
+		}
+	}
+	// A daemon beside the leader, so that nothing but the leader's own knowledge is between a read and its answer.
+	s.url = leader.URL()
+	s.spawn("none", "PERSISTD_INSTANCE=beside", "PERSISTD_STREAM_REPLICAS=3")
+	alone, err := nats.Connect(leader.URL(), nats.IgnoreDiscoveredServers())
+	require.NoError(t, err)
+	t.Cleanup(alone.Close)
+	read := func() (answered bool) {
+		m, err := alone.Request("persistd.read.default.latest", []byte(`{"run_id":"run"}`), 500*time.Millisecond)
+		return err == nil && m.Header.Get(wire.HeaderErrorCode) == ""
+	}
+	s.eventually("reads are answered beside the leader", read)
+	for _, n := range others {
+		require.NoError(t, syscall.Kill(n.Pid(), syscall.SIGSTOP))
+	}
+	paused := time.Now()
+	refused := time.Duration(0)
+	for since := time.Duration(0); since < 9*time.Second; since = time.Since(paused) {
+		if answered := read(); !answered && refused == 0 {
+			refused = since
+		} else if answered {
+			require.Less(t, since, 4*time.Second, "the others may have elected a leader by now")
+		}
+	}
+	require.Positive(t, refused)
+	for _, n := range others {
+		require.NoError(t, syscall.Kill(n.Pid(), syscall.SIGCONT))
+	}
+	s.eventually("reads are answered again", read)
+	t.Logf("no read was answered from %s after the others fell silent", refused)
 }
 
 // I1, I2, I6: of three nodes of a Galera cluster any one may die, the one that persistd works on too.

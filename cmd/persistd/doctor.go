@@ -30,8 +30,8 @@ const (
 	unknown level = "unknown"
 )
 
-// examined is one thing that was looked at.
-type examined struct {
+// checked is one thing that was looked at.
+type checked struct {
 	Area  string `json:"area"`
 	Check string `json:"check"`
 	Level level  `json:"level"`
@@ -49,7 +49,7 @@ type outcome struct {
 
 // report is all that the doctor has to say.
 type report struct {
-	Findings []examined `json:"findings"`
+	Findings []checked `json:"findings"`
 	Outcomes []outcome `json:"outcomes"`
 }
 
@@ -57,7 +57,7 @@ func (r *report) add(area, check string, l level, found, advice string) {
 	if l == fine {
 		advice = ""
 	}
-	r.Findings = append(r.Findings, examined{area, check, l, found, advice})
+	r.Findings = append(r.Findings, checked{area, check, l, found, advice})
 }
 
 // either adds that all is well, or else what is not.

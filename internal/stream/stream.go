@@ -31,6 +31,7 @@ type Stream struct {
 	marks      *Marks
 	log        *zap.Logger
 	get        getter
+	lead       *lead
 	// page reads a page of a subject by direct get; a field so that a test can be a replica that is behind.
 	page func(ctx context.Context, subject string, from uint64) (directPage, error)
 }
@@ -40,6 +41,7 @@ func newStream(js jetstream.JetStream, cfg Config, partitions int, created time.
 	s.get = newGetter(js, cfg.Name, cfg.RequestTimeout)
 	d := director{nc: js.Conn(), subject: apiPrefix(js) + "DIRECT.GET." + cfg.Name, timeout: cfg.RequestTimeout}
 	s.page = d.page
+	s.lead = newLead(s.followers)
 	return s
 }
 
@@ -94,6 +96,18 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 		Events: si.State.Msgs, Bytes: si.State.Bytes, MaxBytes: uint64(max(0, si.Config.MaxBytes)),
 		First: si.State.FirstSeq, Last: si.State.LastSeq, LastLogged: si.State.LastTime.UTC(),
 	}, nil
+}
+
+// followers asks the leader what it hears of the others.
+func (s *Stream) followers(ctx context.Context) (*jetstream.ClusterInfo, int, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	st, err := s.js.Stream(ctx, s.cfg.Name)
+	if err != nil {
+		return nil, 0, err //nolint:wrapcheck // lead says what was asked.
+	}
+	info := st.CachedInfo()
+	return info.Cluster, info.Config.Replicas, nil
 }
 
 func created(info *jetstream.StreamInfo) time.Time {

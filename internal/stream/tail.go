@@ -151,6 +151,9 @@ func (s *Stream) tail() Tail { return Tail{Messages: served{s}, Subjects: s.cfg.
 type served struct{ s *Stream }
 
 func (v served) Last(ctx context.Context, subject string) (wire.Message, bool, error) {
+	if err := v.s.lead.confirm(ctx); err != nil {
+		return wire.Message{}, false, err
+	}
 	return found(v.s.get.last(ctx, subject))
 }
 

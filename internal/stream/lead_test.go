@@ -1,0 +1,66 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+func peers(heard ...time.Duration) *jetstream.ClusterInfo {
+	info := &jetstream.ClusterInfo{Leader: "a"}
+	for _, h := range heard {
+		info.Replicas = append(info.Replicas, &jetstream.PeerInfo{Active: h})
+	}
+	return info
+}
+
+// I6: a leader is believed for as long as those who follow it cannot have elected another.
+func TestI6ALeaderIsBelievedWhileNoOtherCanHaveBeenElected(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked, answer, copies := 0, peers(time.Second, time.Minute), 3
+		l := newLead(func(context.Context) (*jetstream.ClusterInfo, int, error) {
+			asked++
+			return answer, copies, nil
+		})
+		confirm := func() error { return l.confirm(t.Context()) }
+		require.NoError(t, confirm(), "one of two others is a majority with itself")
+		require.NoError(t, confirm())
+		require.Equal(t, 1, asked)
+		time.Sleep(2*time.Second - 1) //nolint:forbidigo // virtual
+		require.NoError(t, confirm())
+		require.Equal(t, 1, asked, "4 s less a margin of 1 s, less the second for which it has not heard of the other")
+		time.Sleep(time.Nanosecond) //nolint:forbidigo // virtual
+		answer = peers(3*time.Second, time.Minute)
+		require.ErrorIs(t, confirm(), errCutOff)
+		require.Equal(t, 2, asked)
+		answer.Replicas[0].Active = 2 * time.Second
+		require.NoError(t, confirm())
+		time.Sleep(time.Second) //nolint:forbidigo // virtual
+		answer = peers(time.Millisecond)
+		answer.Replicas[0].Offline = true
+		require.ErrorIs(t, confirm(), errCutOff)
+
+		copies, answer = 5, peers(time.Millisecond, time.Minute, time.Minute, time.Minute)
+		require.ErrorIs(t, confirm(), errCutOff, "of five it needs two others")
+		answer.Replicas[2].Active = time.Second
+		require.NoError(t, confirm())
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual
+		copies, answer = 1, nil
+		require.NoError(t, confirm(), "a log on one server has one leader")
+
+		time.Sleep(time.Minute) //nolint:forbidigo // virtual
+		l.ask = func(ctx context.Context) (*jetstream.ClusterInfo, int, error) {
+			time.Sleep(5 * time.Second) //nolint:forbidigo // virtual
+			return peers(time.Millisecond, time.Millisecond), 3, nil
+		}
+		require.ErrorIs(t, confirm(), errCutOff, "an answer that took longer than the others wait says nothing")
+		l.ask = func(context.Context) (*jetstream.ClusterInfo, int, error) { return nil, 0, errors.New("away") }
+		require.ErrorContains(t, confirm(), "away")
+	})
+}
