@@ -10,8 +10,8 @@ var keepsWhatIsAcknowledged = []Mutant{
 	},
 	{
 		Breaks: "I1", Name: "trimming takes one event too many", File: "internal/stream/trim.go",
-		Old:    "keep := position + 1 //",
-		New:    "keep := position + 2 //",
+		Old:    "keep := position.Sequence + 1 //",
+		New:    "keep := position.Sequence + 2 //",
 		Caught: []Tests{by("internal/stream", "TestTrimRemovesWhatIsCommittedAndOld")},
 	},
 	{
