@@ -42,7 +42,7 @@ func (s *stack) fleet(workers, size int, pace time.Duration, opts ...client.Opti
 func (s *stack) fleetFrom(first, workers, size int, pace time.Duration, opts ...client.Option) *fleet {
 	s.t.Helper()
 	st := s.open(opts...)
-	return s.fleetOfFrom(first, workers, size, pace, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
+	return s.fleetOf(first, workers, size, pace, func(ctx context.Context, run string, step int32, state json.RawMessage) error {
 		return st.SaveStep(ctx, run, int(step), "node", state)
 	})
 }
@@ -50,7 +50,7 @@ func (s *stack) fleetFrom(first, workers, size int, pace time.Duration, opts ...
 // bulkFleet publishes by hand: for loads that are about bytes, which the client checks one by one.
 func (s *stack) bulkFleet(workers, size int, pace time.Duration) *fleet {
 	s.t.Helper()
-	return s.fleetOf(workers, size, pace, s.publishStep)
+	return s.fleetOf(0, workers, size, pace, s.publishStep)
 }
 
 func (s *stack) publishStep(ctx context.Context, run string, step int32, state json.RawMessage) error {
@@ -58,11 +58,7 @@ func (s *stack) publishStep(ctx context.Context, run string, step int32, state j
 	return err //nolint:wrapcheck // told as it is.
 }
 
-func (s *stack) fleetOf(workers, size int, pace time.Duration, save save) *fleet {
-	return s.fleetOfFrom(0, workers, size, pace, save)
-}
-
-func (s *stack) fleetOfFrom(first, workers, size int, pace time.Duration, save save) *fleet {
+func (s *stack) fleetOf(first, workers, size int, pace time.Duration, save save) *fleet {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fleet{s: s, stop: cancel, acked: map[rowKey]string{}, last: map[string]int32{}}
 	for w := range workers {
