@@ -117,8 +117,9 @@ verify: ## check that each go.mod is tidy, modules are what go.sum says, files a
 
 # One after the other, each with its time; the demo twice, for it must not leave
 # anything behind that disturbs the next. The benchmarks run once, so that they do not rot.
-CI_STAGES := verify lint test test-mysql image bench demo demo
+CI_STAGES := verify lint test test-mysql mutants image bench demo demo
 ci: export BENCHTIME := 1x
+ci: export SHORT := 1
 
 .PHONY: ci
 ci: ## everything above, as CI runs it

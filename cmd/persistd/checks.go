@@ -23,6 +23,13 @@ func (d *daemon) readyChecks() []admin.Check {
 			_, err := d.stream.Info(ctx)
 			return err
 		})},
+		{Name: "room", Check: d.whenStarted(func(ctx context.Context) error {
+			info, err := d.stream.Info(ctx)
+			if err != nil {
+				return nil //nolint:nilerr // that is the log's check to say.
+			}
+			return logFull(info, d.largestEvent())
+		})},
 		{Name: "database", Check: d.whenStarted(func(ctx context.Context) error { return d.store.Answers(ctx) })},
 		{Name: "gaps", Check: d.whenStarted(func(context.Context) error { return d.recovery.check() })},
 		{Name: "commits", Check: d.whenStarted(func(context.Context) error { return d.blocked() })},

@@ -63,6 +63,7 @@ type daemon struct {
 	events  *ingest.Reader
 
 	recovery   *recovery
+	logSize    logSize
 	background background
 	letters    *letterbox
 	relaying   atomic.Pointer[relay.Relay] // to be woken by commits; nil while there is none
@@ -86,7 +87,7 @@ func newDaemon(cfg config.Config, log *zap.Logger, levels admin.Options, h hooks
 		ready: make(chan struct{}), failed: make(chan error, 1),
 	}
 	d.letters = newLetterbox(d.reg, log.Named("poison"))
-	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &lag{d: d})
+	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &lag{d: d}, &d.logSize)
 	levels.Listen, levels.DebugListen, levels.Version = cfg.HTTP.Listen, cfg.Pprof.Listen, version
 	levels.Gatherer, levels.Registerer, levels.Log = d.reg, d.reg, log.Named("admin")
 	// No startup check: a NATS or MySQL that is away is waited for, and restarting the process would only add to it.
@@ -121,7 +122,10 @@ func (d *daemon) start(ctx context.Context) error {
 
 	d.tracker = position.NewTracker(d.stream.Partitions())
 	log := newSameLog(d.stream, func(ctx context.Context) error {
-		_, err := d.stream.Info(ctx)
+		info, err := d.stream.Info(ctx)
+		if err == nil {
+			d.logSize.last.Store(&info)
+		}
 		return err //nolint:wrapcheck // check says what was tried.
 	})
 	reader := &readpath.Reader{

@@ -29,9 +29,20 @@ func (s *stack) dirty(where string) int {
 // lockPartitions holds the rows of all partitions, as a transaction that hangs would, until release.
 func (s *stack) lockPartitions() (release func()) {
 	s.t.Helper()
-	tx, err := s.db.BeginTx(context.Background(), nil)
+	return s.lockRows("TRUE")
+}
+
+// lockPartition does so with one partition.
+func (s *stack) lockPartition(p int) (release func()) {
+	s.t.Helper()
+	return s.lockRows("partition_no = ?", p)
+}
+
+func (s *stack) lockRows(where string, args ...any) (release func()) {
+	s.t.Helper()
+	tx, err := s.db.BeginTx(context.Background(), &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // locks the rows that it finds, and no others
 	require.NoError(s.t, err)
-	_, err = tx.ExecContext(s.t.Context(), "UPDATE persistd_partitions SET lease_until=lease_until+INTERVAL 1 HOUR")
+	_, err = tx.ExecContext(s.t.Context(), "UPDATE persistd_partitions SET lease_until=lease_until+INTERVAL 1 HOUR WHERE "+where, args...)
 	require.NoError(s.t, err)
 	var done bool
 	release = func() {

@@ -58,6 +58,56 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(median(ratios), "ratio")
 }
 
+// BenchmarkDrainBesideReads drains a backlog of small steps undisturbed and, alternately, while four readers read its runs as fast as they can:
+// the ratio is of the two rates. All of it shares the machine, so part of what the readers cost is theirs alone.
+func BenchmarkDrainBesideReads(b *testing.B) {
+	const events, runs = 100_000, 200
+	s := newStack(b, stacktest.NATS(b).URL(), stacktest.Database(b))
+	quiet := []string{"PERSISTD_LOG_LEVEL=error", "PERSISTD_STREAM_REPLAY_WINDOW=0s", "PERSISTD_STREAM_TRIM_INTERVAL=100ms"}
+	require.NoError(b, s.serveHere(hooks{}, quiet...).stop())
+	drain := func(readers bool) float64 {
+		s.truncate(b)
+		s.publishBacklog(events, runs)
+		d := s.serveHere(hooks{}, quiet...)
+		reading, stop := context.WithCancel(b.Context())
+		defer stop()
+		var reads *backlogReaders
+		if readers {
+			reads = s.readBacklog(reading, events, runs)
+		}
+		for s.committedEvents(b, d) < events {
+			<-time.After(5 * time.Millisecond)
+		}
+		took := time.Since(d.upAt)
+		stop()
+		if readers {
+			require.NoError(b, reads.Wait(), "every read is right")
+			b.ReportMetric(float64(reads.n.Load())/took.Seconds(), "reads/s")
+		}
+		require.NoError(b, d.stop())
+		return events / took.Seconds()
+	}
+	var alone, beside, ratios []float64
+	for round := 0; b.Loop(); round++ {
+		order := []bool{false, true}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, readers := range order {
+			if rate := drain(readers); readers {
+				beside = append(beside, rate)
+			} else {
+				alone = append(alone, rate)
+			}
+		}
+		ratios = append(ratios, beside[round]/alone[round])
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(alone), "alone-steps/s")
+	b.ReportMetric(median(beside), "beside-steps/s")
+	b.ReportMetric(median(ratios), "ratio")
+}
+
 type benchStep struct {
 	run  string
 	body []byte

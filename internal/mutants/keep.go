@@ -4,14 +4,14 @@ package main
 var keepsWhatIsAcknowledged = []Mutant{
 	{
 		Breaks: "I1", Name: "the log is trimmed up to what was read, not what is committed", Quick: true, File: "internal/partition/set.go",
-		Old:    "pos, err := s.deps.Leases.Position(ctx, partition)",
-		New:    "pos, err := s.workers[partition].last.Load(), error(nil)",
+		Old:    "if pos.Sequence == 0 {",
+		New:    "if pos.Sequence = s.workers[partition].last.Load(); pos.Sequence == 0 {",
 		Caught: []Tests{by("internal/partition", "TestI1OwnedPartitionsAreTrimmedUpToThePositionInTheDatabase")},
 	},
 	{
 		Breaks: "I1", Name: "trimming takes one event too many", File: "internal/stream/trim.go",
-		Old:    "keep := position + 1 //",
-		New:    "keep := position + 2 //",
+		Old:    "keep := position.Sequence + 1 //",
+		New:    "keep := position.Sequence + 2 //",
 		Caught: []Tests{by("internal/stream", "TestTrimRemovesWhatIsCommittedAndOld")},
 	},
 	{
@@ -28,8 +28,8 @@ var keepsWhatIsAcknowledged = []Mutant{
 	},
 	{
 		Breaks: "I1", Name: "an event that does not fit into the batch is forgotten", File: "internal/batcher/run.go",
-		Old:    "b.carry = &ev",
-		New:    "_ = ev",
+		Old:    "len(batch.Events) >= b.cfg.MaxRows {\n\t\t\treturn",
+		New:    "len(batch.Events) >= b.cfg.MaxRows {\n\t\t\tb.carry = nil\n\t\t\treturn",
 		Caught: []Tests{by("internal/batcher", "TestI7WhateverFailsEachEventMeetsItsFate", "TestBatchIsBoundedInBytes")},
 	},
 	{
@@ -43,9 +43,9 @@ var keepsWhatIsAcknowledged = []Mutant{
 // I2: exactly once, by the position.
 var appliesOnce = []Mutant{
 	{
-		Breaks: "I2", Name: "reading resumes one event too late", Quick: true, File: "internal/partition/worker.go",
-		Old:    "w.deps.Log.Read(reading, w.partition, term.Position,",
-		New:    "w.deps.Log.Read(reading, w.partition, term.Position+1,",
+		Breaks: "I2", Name: "reading resumes one event too late", Quick: true, File: "internal/partition/term.go",
+		Old:    "w.deps.Log.Read(reading, w.partition, term.Place(),",
+		New:    "w.deps.Log.Read(reading, w.partition, Term{Position: term.Position + 1}.Place(),",
 		Caught: []Tests{by("internal/partition", "TestI2EverythingIsAppliedInOrderAndOnce")},
 	},
 	{
@@ -67,9 +67,9 @@ var appliesOnce = []Mutant{
 		},
 	},
 	{
-		Breaks: "I2", Name: "the consumer begins behind the next event", File: "internal/ingest/session.go",
-		Old:    "s.p.last + 1,",
-		New:    "s.p.last + 2,",
+		Breaks: "I2", Name: "the consumer begins behind the next event", File: "internal/ingest/nats.go",
+		Old:    "OptStartSeq:   from,",
+		New:    "OptStartSeq:   from + 1,",
 		Caught: []Tests{by("internal/ingest", "TestReadDeliversInOrderFromTheMiddle")},
 	},
 	{
@@ -110,7 +110,7 @@ var writesAlone = []Mutant{
 		Caught: []Tests{by("internal/mysqlstore", "TestAcquire")},
 	},
 	{
-		Breaks: "I3", Name: "a lease that is lost ends nothing", File: "internal/partition/set.go",
+		Breaks: "I3", Name: "a lease that is lost ends nothing", File: "internal/partition/keep.go",
 		Old:    "s.workers[t.Partition].lose(t)",
 		New:    "_ = t",
 		Caught: []Tests{by("internal/partition", "TestLostLeaseEndsTheTerm")},

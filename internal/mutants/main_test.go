@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"os"
@@ -17,9 +19,13 @@ func TestEveryMutantIsAMistakeThatCanBeMadeAndNamesTestsThatExist(t *testing.T) 
 	t.Parallel()
 	tests := map[string]string{} // all test files of a package
 	quick := map[string]int{}
+	var stale []error
 	for _, m := range all() {
 		text, err := mutate(root, m)
-		require.NoError(t, err, m.Name)
+		if err != nil {
+			stale = append(stale, fmt.Errorf("%s %s: %w", m.Breaks, m.Name, err))
+			continue
+		}
 		_, err = parser.ParseFile(token.NewFileSet(), m.File, text, parser.SkipObjectResolution)
 		require.NoError(t, err, m.Name)
 		require.Regexp(t, `^I[1-7]$`, m.Breaks, m.Name)
@@ -33,6 +39,7 @@ func TestEveryMutantIsAMistakeThatCanBeMadeAndNamesTestsThatExist(t *testing.T) 
 			}
 		}
 	}
+	require.NoError(t, errors.Join(stale...))
 	require.Equal(t, map[string]int{"I1": 1, "I2": 1, "I3": 1, "I4": 1, "I5": 1, "I6": 1, "I7": 1}, quick, "CI tries one of each invariant")
 }
 

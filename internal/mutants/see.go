@@ -108,8 +108,8 @@ var readsWhatIsAcknowledged = []Mutant{
 	},
 	{
 		Breaks: "I6", Name: "a tail from a follower is taken for the whole", File: "internal/stream/tail.go",
-		Old:    "for t.from < t.last.Sequence {\n\t\tm, err := t.s.get.next",
-		New:    "for t.from < 0 {\n\t\tm, err := t.s.get.next",
+		Old:    "for r.from < r.last.Sequence {\n\t\tm, found, err := r.t.Messages.Next",
+		New:    "for r.from < 0 {\n\t\tm, found, err := r.t.Messages.Next",
 		Caught: []Tests{by("internal/stream", "TestTailReadsWhatAReplicaLacksFromTheLeader")},
 	},
 	{
@@ -125,7 +125,7 @@ var readsWhatIsAcknowledged = []Mutant{
 var containsPoison = []Mutant{
 	{
 		Breaks: "I7", Name: "what the database refused is passed without a dead letter", Quick: true, File: "internal/batcher/poison.go",
-		Old:    "if err := b.bury(ctx, []wire.Event{ev}); err != nil {",
+		Old:    "if err := b.bury(ctx, refused); err != nil {",
 		New:    "if err := ctx.Err(); err != nil {",
 		Caught: []Tests{by("internal/batcher", "TestI7OneBadEventAmongAThousandStandsAlone")},
 	},
@@ -136,15 +136,15 @@ var containsPoison = []Mutant{
 		Caught: []Tests{by("internal/batcher", "TestI7WhateverFailsEachEventMeetsItsFate", "TestOutageIsWaitedForWithCappedPauses")},
 	},
 	{
-		Breaks: "I7", Name: "poison found at ingest is passed without a dead letter", File: "internal/batcher/run.go",
-		Old:    "if len(poison) == 0 {",
-		New:    "if len(poison) >= 0 {",
+		Breaks: "I7", Name: "poison found at ingest is passed without a dead letter", File: "internal/batcher/poison.go",
+		Old:    "if err := b.bury(ctx, poison); err != nil {",
+		New:    "if err := ctx.Err(); err != nil {",
 		Caught: []Tests{by("internal/batcher", "TestI7WhateverFailsEachEventMeetsItsFate", "TestI7EveryKindOfPoisonInOneBatch")},
 	},
 	{
 		Breaks: "I7", Name: "half of a batch with poison in it is passed over", File: "internal/batcher/poison.go",
-		Old:    "[][]wire.Event{batch.Events[:half], batch.Events[half:]}",
-		New:    "[][]wire.Event{batch.Events[half:]}",
+		Old:    "b.commitAll(ctx, begin, batch.Events[:half], batch.Events[half:])",
+		New:    "b.commitAll(ctx, begin, batch.Events[half:])",
 		Caught: []Tests{by("internal/batcher", "TestI7OneBadEventAmongAThousandStandsAlone")},
 	},
 	{
