@@ -62,6 +62,29 @@ func TestDemoRefusesABadRecording(t *testing.T) {
 	require.ErrorContains(t, err, "read --steps: read step 1 of "+path)
 }
 
+// sharesOf waits until the one replica has seen that it has so many partitions, and returns what it says of the shares.
+func (s *stack) sharesOf(has int) (shares []wire.ReplicaShare) {
+	s.t.Helper()
+	s.eventually("the replica has looked", func() bool {
+		shares = s.statuses(1)[0].Replicas
+		return len(shares) > 0 && shares[0].Has == has
+	})
+	return shares
+}
+
+func TestStatusShowsAReplicaThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	a := s.spawn("none", "PERSISTD_INSTANCE=a", "PERSISTD_LEASE_DURATION=10m").serving()
+	s.spawn("none", "PERSISTD_INSTANCE=b", "PERSISTD_LEASE_DURATION=10m").serving()
+	s.shared("a", "b")
+	a.kill()
+	out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
+	require.NoError(t, err)
+	require.Regexp(t, `a +│ +│ +│ no answer +│ +\d+ +│ +4 `, out)
+	require.Regexp(t, `b +│ .* │ yes +│ +4 +│ +4 `, out)
+}
+
 func TestStatusShowsTheReplicas(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
@@ -85,6 +108,7 @@ func TestStatusShowsTheReplicas(t *testing.T) {
 		return true
 	})
 	r := replicas[0]
+	require.Equal(t, []wire.ReplicaShare{{Instance: "test", Share: 3, Has: 3}}, s.sharesOf(3))
 	require.Equal(t, "test", r.Instance)
 	require.Equal(t, version, r.Version)
 	require.True(t, r.Ready)
@@ -101,8 +125,8 @@ func TestStatusShowsTheReplicas(t *testing.T) {
 
 	out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
 	require.NoError(t, err)
-	require.Regexp(t, `REPLICA +│ VERSION +│ UP +│ READY +│ OWNS`, out)
-	require.Regexp(t, `test +│ `+regexp.QuoteMeta(version)+` +│ \d+s +│ yes +│ +3 `, out)
+	require.Regexp(t, `REPLICA +│ VERSION +│ UP +│ READY +│ OWNS +│ SHARE`, out)
+	require.Regexp(t, `test +│ `+regexp.QuoteMeta(version)+` +│ \d+s +│ yes +│ +3 +│ +3 `, out)
 	require.Contains(t, out, "log PERSISTD: last sequence 1, ")
 	require.Contains(t, out, " of 1.0 GiB, 0 dead letters")
 	require.Regexp(t, fmt.Sprintf(`%d +│ test +│ +1 +│ +1 +│ +0 +│ +0s +│ idle`, p), out)

@@ -74,6 +74,9 @@ func TestPlan(t *testing.T) {
 		"nor while it is handed over": {
 			others: []string{"a"}, leases: held("b", "b", "b", "b"), mine: []activity{giving, applying, applying, applying},
 		},
+		"nor while something is acquired, which may come to nothing": {
+			others: []string{"a"}, leases: held("b", "b", "", "a"), mine: []activity{applying, applying, acquiring, idle},
+		},
 		"two that have too much give to the one that lacks": {
 			others: []string{"a", "c"}, leases: held("b", "b", "b", "c", "c", "c"),
 			mine: []activity{applying, applying, applying, idle, idle, idle}, give: 1,

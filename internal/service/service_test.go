@@ -83,6 +83,25 @@ func TestAnnouncementOfAnotherLogIsIgnored(t *testing.T) {
 	require.EqualValues(t, 5, r.tracker.Bound(3))
 }
 
+func TestLeasesThatChangedHandsAreToldToAllReplicasOfTheLog(t *testing.T) {
+	t.Parallel()
+	told := make(chan string, 10)
+	hears := func(name string) func(*service.Config, *readpath.Reader) {
+		return func(c *service.Config, _ *readpath.Reader) { c.Leases = func() { told <- name } }
+	}
+	a, nc := serve(t, hears("a"))
+	newReplica(t, nc.ConnectedUrl(), hears("b")).start(t)
+	newReplica(t, nc.ConnectedUrl(), hears("other"), func(c *service.Config, _ *readpath.Reader) { c.Stream = "OTHER" }).start(t)
+	newReplica(t, nc.ConnectedUrl()).start(t) // one that does not listen
+	require.NoError(t, nc.Publish("persistd.leases", []byte("nonsense")))
+	require.NoError(t, nc.Flush())
+	a.AnnounceLeases()
+	require.ElementsMatch(t, []string{"a", "b"}, []string{<-told, <-told})
+	a.AnnounceLeases()
+	require.ElementsMatch(t, []string{"a", "b"}, []string{<-told, <-told})
+	require.Empty(t, told)
+}
+
 func TestAnnouncementThatCannotBeSentIsCounted(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t, stacktest.NATS(t).URL())
