@@ -11,6 +11,7 @@
 //	idempotency_keys           one per key that was used, with the event that used it
 //	events_outbox              one per event to be emitted, in the order of ord
 //	persistd_runs              one per run that began an attempt or was deleted
+//	persistd_replays           how far each partition of a replay is, moved with the rows
 //
 // A commit is one transaction:
 //
