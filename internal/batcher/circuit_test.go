@@ -241,7 +241,7 @@ func TestOneBatchOfPoisonAmongGoodOnesDoesNotOpenTheCircuit(t *testing.T) {
 		bad, c := guarded(t, batcher.CircuitConfig{})
 		other, _ := guarded(t, batcher.CircuitConfig{}, bad)
 		otherOut := other.run(t.Context())
-		other.add(t, steps(1, 5000)...)
+		other.add(t, steps(1, 4000)...)
 		other.Close()
 		require.NoError(t, <-otherOut)
 		bad.add(t, poison(1, 1000)...)
