@@ -110,6 +110,7 @@ func TestDeadLettersAreListedShownAndDropped(t *testing.T) {
 	require.Contains(t, shown, "code       not_json")
 	require.Contains(t, shown, "header     Nats-Msg-Id: abc\nheader     Trace: 1-2-3\n")
 	require.NotContains(t, shown, "secret", "a body may hold what not everybody may see")
+	require.NotContains(t, s.mustDlq("show", decimal(notJSON), "-o", "json"), "secret")
 	require.Contains(t, s.mustDlq("show", decimal(notJSON), "--body"), `{"patient":"secret`+"\n")
 	_, err = s.dlq("show", "99")
 	require.ErrorContains(t, err, "event 99 has no dead letter")

@@ -240,9 +240,10 @@ func TestOneBatchOfPoisonAmongGoodOnesDoesNotOpenTheCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, c := guarded(t, batcher.CircuitConfig{})
 		other, _ := guarded(t, batcher.CircuitConfig{}, bad)
-		other.add(t, steps(1, 3000)...)
+		otherOut := other.run(t.Context())
+		other.add(t, steps(1, 4000)...)
 		other.Close()
-		require.NoError(t, <-other.run(t.Context()))
+		require.NoError(t, <-otherOut)
 		bad.add(t, poison(1, 1000)...)
 		bad.Close()
 		require.NoError(t, <-bad.run(t.Context()))

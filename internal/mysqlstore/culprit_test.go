@@ -218,11 +218,13 @@ func TestI7OfWhatIsRefusedOnlyTogetherNobodyIsNamed(t *testing.T) {
 	s, _, look := ready(t)
 	exec(t, look, "ALTER TABLE idempotency_keys ADD UNIQUE KEY own (step_id)")
 	term := acquire(t, s, 0)
+	// They are written in the order of their keys, in which the later event is the first.
 	a, b := v2Op(1, "a", "1"), v2Op(1, "b", "1")
-	err := s.Commit(t.Context(), batch(term, eventOf(1, "one", a), eventOf(2, "two", b), save(3, "run", 1, "1")))
+	err := s.Commit(t.Context(), batch(term, eventOf(1, "one", b), eventOf(2, "two", a), save(3, "run", 1, "1")))
 	e, ok := errors.AsType[*batcher.Error](err)
 	require.True(t, ok)
 	require.EqualValues(t, duplicateEntry, e.Number)
+	require.Equal(t, batcher.Never, e.Class)
 	require.Empty(t, e.Refused)
 }
 
