@@ -13,7 +13,7 @@ import (
 
 // cuttingAt stands in front of the database of s, for daemons started from then on, and ends the connection of the first so many requests
 // that have text in them.
-func (s *stack) cuttingAt(text string, times int64) (left *atomic.Int64) {
+func (s *stack) cuttingAt(text string, times int64) *atomic.Int64 {
 	s.t.Helper()
 	cfg, err := mysql.ParseDSN(s.dsn)
 	require.NoError(s.t, err)
@@ -21,7 +21,7 @@ func (s *stack) cuttingAt(text string, times int64) (left *atomic.Int64) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = ln.Close() })
-	left = new(atomic.Int64)
+	left := new(atomic.Int64)
 	left.Store(times)
 	go func() {
 		for {
