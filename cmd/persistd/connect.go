@@ -81,21 +81,21 @@ func notConnected(urls string, last error) error {
 	}
 }
 
-// openStore opens the database, brings its schema up to date where that is wanted, and registers the log in it.
-func (d *daemon) openStore(ctx context.Context) error {
+// openStore opens the database, brings its schema up to date where that is wanted, registers the log in it, and asks for its limits.
+func (d *daemon) openStore(ctx context.Context) (limits mysqlstore.Limits, err error) {
 	store, err := mysqlstore.Open(storeConfig(d.cfg), d.log.Named("mysqlstore"), d.reg)
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return limits, fmt.Errorf("open database: %w", err)
 	}
 	d.store = store
 	reader, err := ingest.New(d.js, ingest.Config{
 		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(),
 	}, d.log.Named("ingest"), d.reg)
 	if err != nil {
-		return err //nolint:wrapcheck // it names the setting.
+		return limits, err //nolint:wrapcheck // it names the setting.
 	}
 	d.events, d.recovery = reader, newRecovery(d, reader.Pending)
-	return d.persist(ctx, "prepare database", func(ctx context.Context) error {
+	err = d.persist(ctx, "prepare database", func(ctx context.Context) (err error) {
 		prepare := store.Migrate
 		if d.cfg.MySQL.Migrate == "off" {
 			prepare = store.CheckSchema
@@ -103,8 +103,13 @@ func (d *daemon) openStore(ctx context.Context) error {
 		if err := prepare(ctx); err != nil {
 			return permanent(err)
 		}
-		return d.register(ctx)
+		if err := d.register(ctx); err != nil {
+			return err
+		}
+		limits, err = store.Limits(ctx)
+		return permanent(err)
 	})
+	return limits, err
 }
 
 // permanent marks an error of the database that no waiting mends.

@@ -108,12 +108,9 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.openLog(ctx); err != nil {
 		return err
 	}
-	if err := d.openStore(ctx); err != nil {
-		return err
-	}
-	limits, err := d.store.Limits(ctx)
+	limits, err := d.openStore(ctx)
 	if err != nil {
-		return fmt.Errorf("ask database for its limits: %w", err)
+		return err
 	}
 	batching := batchConfig(d.cfg, limits)
 	if err := batching.Validate(); err != nil {

@@ -130,12 +130,26 @@ func (s *Service) start(ctx context.Context) error {
 	if err := s.listen(life, held, svc); err != nil {
 		return err
 	}
-	flush, done := context.WithTimeout(ctx, startWait)
-	defer done()
-	if err := s.nc.FlushWithContext(flush); err != nil {
-		return fmt.Errorf("flush subscriptions: %w", err)
+	return s.flush(ctx)
+}
+
+// flush waits until the server knows of the subscriptions. A connection that is lost meanwhile tells it of them when it is back.
+func (s *Service) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	for {
+		err := s.nc.FlushWithContext(ctx)
+		if err == nil {
+			return nil
+		}
+		if !s.nc.IsReconnecting() && !s.nc.IsConnected() || ctx.Err() != nil {
+			return fmt.Errorf("flush subscriptions: %w", err)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
 	}
-	return nil
 }
 
 // listen subscribes: reads live until life ends, waits for commits until held does.

@@ -266,3 +266,17 @@ func TestStartAndStopAtTheSameTime(t *testing.T) {
 		r.nc.Close()
 	}
 }
+
+func TestAStartWhoseConnectionIsLostMeanwhileSucceedsWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	server := stacktest.NATS(t)
+	r := newReplica(t, server.URL())
+	r.nc.SetDisconnectErrHandler(nil) // it is to be lost
+	require.NoError(t, server.Stop())
+	require.Eventually(t, r.nc.IsReconnecting, 10*time.Second, time.Millisecond)
+	done := make(chan error, 1)
+	go func() { done <- r.Start(t.Context()) }()
+	require.NoError(t, server.Restart(t.Context()))
+	require.NoError(t, <-done)
+	require.NoError(t, r.Stop(t.Context()))
+}
