@@ -62,6 +62,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint8(0), "other", []byte(`{"run_id":"x "}`))
 	f.Add(uint8(9), "default", []byte(`{"checkpoint_id":"c","sequence":18446744073709551615,"wait_ms":-9223372036854775808}`))
 	f.Add(uint8(8), "default", []byte(`{"run_id":"r","cursor":"..","wait_ms":1}`))
+	for i, body := range []string{`{"limit":-1,"lease_ms":1,"holder":"h"}`, `{"limit":1,"lease_ms":-1,"holder":"h"}`, `{"limit":1,"lease_ms":1,"holder":" "}`, `{"run_id":"r","limit":-1}`} {
+		f.Add(uint8([]int{10, 10, 10, 7}[i]), "default", []byte(body))
+	}
 	f.Fuzz(func(t *testing.T, which uint8, namespace string, body []byte) {
 		a, d := asked[int(which)%len(asked)], full()
 		tracker := position.NewTracker(partitions)

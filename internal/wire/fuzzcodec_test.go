@@ -84,6 +84,7 @@ func FuzzJoin(f *testing.F) {
 	for _, bodies := range [][2]string{{step, step}, {step, event}, {hashed, step}, {hashed, strings.ReplaceAll(hashed, "ab", "cd")}, {step, "{"}, {step, `{"run_id":"other","ops":[{"op":"delete_run"}]}`}} {
 		f.Add([]byte(bodies[0]), []byte(bodies[1]), []byte(step), "persistd.log.1.default.run.r", "persistd.log.1.default.run.r")
 	}
+	f.Add([]byte(step), []byte(step), []byte(step), "persistd.log.1.default.run.r", "persistd.log.2.default.run.r")
 	f.Fuzz(func(t *testing.T, first, second, third []byte, subject, other string) {
 		parts := make([]Event, 3)
 		var (
