@@ -138,6 +138,6 @@ func TestADataSourceNameWithSeveralAddressesIsValidAndShownAsItWasWritten(t *tes
 	const list = "app:hunter2@tcp(a:3306,b:3306,[::1]:3307)/langgraph"
 	c := mustLoad(t, environment{"PERSISTD_MYSQL_DSN": list})
 	require.NoError(t, c.Validate())
-	require.Contains(t, string(c.Redacted()), "@tcp(a:3306,b:3306,[::1]:3307)/langgraph")
-	require.NotContains(t, string(c.Redacted()), "hunter2")
+	require.Contains(t, c.Redacted(), "@tcp(a:3306,b:3306,[::1]:3307)/langgraph")
+	require.NotContains(t, c.Redacted(), "hunter2")
 }
