@@ -42,7 +42,7 @@ func (sc *scenario) killAround(ctx context.Context) {
 		targets = append(targets, Target{d.name, 3})
 	}
 	plan := NewPlan(sc.settings.seed, []Kind{Kill, Kill, Kill, Stop, Stop}, targets, Pace{
-		Between: time.Second, Shortest: 50 * time.Millisecond, Longest: lease,
+		Between: 700 * time.Millisecond, Shortest: 50 * time.Millisecond, Longest: lease,
 	})
 	var (
 		busy    sync.Map // names of the victims that something befalls just now

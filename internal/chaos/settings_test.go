@@ -22,7 +22,8 @@ const (
 type settings struct {
 	// length is for how long each part has faults.
 	length time.Duration
-	// long is the long form. kills is how many processes are killed at least, for which it goes on for up to twice its time.
+	// long is the long form. kills is how many processes are killed at least, for which it goes on for up to twice its time: 200, where that
+	// is long enough for them on a busy machine.
 	long  bool
 	kills int
 	seed  uint64
@@ -38,7 +39,7 @@ func readSettings(t *testing.T) settings {
 		d, err := time.ParseDuration(text)
 		require.NoError(t, err, forVariable)
 		require.GreaterOrEqual(t, d, 10*time.Second, forVariable)
-		if s.length, s.long = d/parts, true; s.length >= 2*time.Minute {
+		if s.length, s.long = d/parts, true; s.length >= 5*time.Minute {
 			s.kills = 200
 		}
 	}
