@@ -11,6 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log to the process's stderr, whatever logger they are given
-	// Where the writing side of a connection ends first, toxiproxy leaves a toxic waiting to pass on what it has.
-	stacktest.Main(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
+	// Where the writing side of a connection ends first, toxiproxy leaves a toxic, and its reading side, waiting to pass on what they have.
+	const toxiproxy = "github.com/Shopify/toxiproxy/v2"
+	stacktest.Main(m, goleak.IgnoreAnyFunction(toxiproxy+"/toxics.(*ToxicStub).Run"), goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).read"))
 }
