@@ -22,7 +22,7 @@ type Config struct {
 	Lease time.Duration
 	// ReplayWindow is how long committed events stay in the log. Zero trims them as soon as they are committed.
 	ReplayWindow time.Duration
-	// TrimEvery is the pause between two trims, and bounds each of them. Default 1 min.
+	// TrimEvery is the pause between two trims, and bounds each of them, from 10 s on. Default 1 min.
 	TrimEvery time.Duration
 	// Jitter is the random part of the pause before leases are looked at, or a partition is tried, again, from 0 (none) to 1.
 	// Default 0.5; negative means none.
@@ -221,9 +221,13 @@ func (s *Set) trim(ctx context.Context) {
 	}
 }
 
+// leastTrim is the time that a trim of one partition has at least, however often there is one: it asks the log's leader some tens of times,
+// for messages that may be large, and one that is always cut off would leave a full log full.
+const leastTrim = 10 * time.Second
+
 // trimOne shortens one partition. One that does not answer must not keep the others from it.
 func (s *Set) trimOne(ctx context.Context, partition int, before time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.TrimEvery)
+	ctx, cancel := context.WithTimeout(ctx, max(s.cfg.TrimEvery, leastTrim))
 	defer cancel()
 	// The position is read from the database for each trim: what is remembered may be of a database since restored.
 	pos, err := s.deps.Leases.Place(ctx, partition)

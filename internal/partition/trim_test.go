@@ -65,3 +65,20 @@ func TestTrimThatFailsKeepsNobodyElseFromIt(t *testing.T) {
 		})
 	}
 }
+
+func TestTrimHasItsTimeHoweverOftenThereIsOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(2)
+		w.publish(0, 1)
+		w.publish(1, 1)
+		r := w.replica("a")
+		r.fail("trim", errHang)
+		s := r.start(t, partition.Config{TrimEvery: 100 * time.Millisecond})
+		<-time.After(10 * time.Second)
+		require.Empty(t, w.trimmed(), "the first one's has not been cut off yet")
+		<-time.After(time.Second)
+		require.NotEmpty(t, w.trimmed(), "it was, and the second one had its turn")
+		stop(t, s)
+	})
+}
