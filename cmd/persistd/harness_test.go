@@ -137,7 +137,7 @@ func (s *stack) serveHere(h hooks, more ...string) *inProcess {
 	go func() { done <- serve(ctx, context.Background(), cfg, std{out, out}, h, func(d *daemon) { up <- d }) }()
 	p := &inProcess{stop: sync.OnceValue(func() error { cancel(); return <-done })}
 	s.t.Cleanup(func() {
-		if err := p.stop(); err != nil {
+		if err := p.stop(); err != nil || s.t.Failed() {
 			s.t.Logf("daemon: %v\n%s", err, out)
 		}
 	})
