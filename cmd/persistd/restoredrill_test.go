@@ -213,6 +213,7 @@ func TestI2I6TheDatabaseIsRestoredFromADumpUnderRunningDaemons(t *testing.T) {
 	require.Empty(t, s.deadLetters())
 
 	events := s.matchesLog() // row by row
+	counts := s.clean()      // and by the program itself: nothing is missing, nothing is different
 	require.Len(t, events, len(f.acked)+len(quiet.acked))
 	got := s.table()
 	for _, fleet := range []*fleet{quiet, f} {
@@ -223,8 +224,8 @@ func TestI2I6TheDatabaseIsRestoredFromADumpUnderRunningDaemons(t *testing.T) {
 	var old int
 	require.NoError(t, s.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM aside.workflow_steps").Scan(&old))
 	require.Greater(t, old, restored, "the restore went back")
-	t.Logf("%d steps, of which %d were saved after the dump until the restore, %d rows in the dump; %d reads right, %d failed and were made again",
-		len(events), missed, restored, w.reads.Load()+q.reads.Load(), w.failed.Load()+q.failed.Load())
+	t.Logf("%d steps, of which %d were saved after the dump until the restore, %d rows in the dump; persistd verify: %+v; %d reads right, %d failed and were made again",
+		len(events), missed, restored, counts, w.reads.Load()+q.reads.Load(), w.failed.Load()+q.failed.Load())
 	for _, d := range daemons {
 		require.NoError(t, d.terminate())
 	}
