@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,18 +81,28 @@ func TestWhoReadsWaitsForTheLookOfAnotherNoLongerThanItsContext(t *testing.T) {
 func TestLogIsLookedAtWhileNobodyReadsAndItsEndIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		looks, gone := 0, error(nil)
-		l := newSameLog(emptyTail{}, func(context.Context) error { looks++; return gone })
+		var (
+			looks atomic.Int64
+			gone  atomic.Pointer[error]
+		)
+		l := newSameLog(emptyTail{}, func(context.Context) error {
+			looks.Add(1)
+			if err := gone.Load(); err != nil {
+				return *err
+			}
+			return nil
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		failed := make(chan error, 1)
 		go l.watch(ctx, func(err error) { failed <- err })
 		<-time.After(time.Minute + time.Millisecond)
-		require.EqualValues(t, time.Minute/watchLogEvery, looks)
-		gone = errors.New("no leader")
+		require.EqualValues(t, time.Minute/watchLogEvery, looks.Load())
+		away := errors.New("no leader")
+		gone.Store(&away)
 		<-time.After(watchLogEvery)
 		require.Empty(t, failed)
-		gone = stream.ErrOther
+		gone.Store(&stream.ErrOther)
 		require.ErrorIs(t, <-failed, stream.ErrOther)
 	})
 }
