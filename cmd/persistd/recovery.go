@@ -48,7 +48,7 @@ type recovery struct {
 
 // recovering is a partition as recovery sees it.
 type recovering struct {
-	known  uint64 // the highest position seen since it last went back
+	known  uint64 // the highest position seen since it last went back, whoever committed it
 	target uint64 // up to where events are applied again; 0: they are not
 	safe   uint64 // known as of before a restore that is under way, or was
 	// setBack says that the partition is to be set back to safe.
@@ -103,7 +103,7 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // it says what was read.
 	}
-	if err := r.again(ctx, p, after.Sequence); err != nil {
+	if err := r.again(ctx, p, after.Sequence, mark); err != nil {
 		return nil, nil, err
 	}
 	if err := r.restored(ctx, p, after, mark); err != nil {
@@ -218,7 +218,8 @@ func (r *recovery) committed(p int, to uint64) {
 // watch looks after log and database until ctx ends, or the daemon has to.
 func (r *recovery) watch(ctx context.Context) {
 	var seen wire.Place // the log's last event
-	r.replaced(ctx)     // what there is to compare with
+	r.reread(ctx)       // what there is to compare with
+	r.replaced(ctx)
 	for round := 1; ; round++ {
 		select {
 		case <-time.After(watchLogEvery):
@@ -248,7 +249,7 @@ func (r *recovery) watch(ctx context.Context) {
 // sayEvery is after how many rounds of the watch progress is said.
 const sayEvery = 2
 
-// reread ends the terms whose positions in the database are behind what they have committed.
+// reread ends the terms whose positions in the database are behind what they have committed, and takes in the positions of the others.
 func (r *recovery) reread(ctx context.Context) {
 	r.mu.Lock()
 	before := append([]recovering(nil), r.parts...) // before the database is asked: it only moves forwards
@@ -257,9 +258,21 @@ func (r *recovery) reread(ctx context.Context) {
 	if err != nil {
 		return // the database check says so
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, row := range rows {
-		if row.Partition < len(before) && row.Position < before[row.Partition].known && before[row.Partition].reread != nil {
-			before[row.Partition].reread(errWentBack)
+		if row.Partition >= len(before) {
+			continue
+		}
+		was, at := before[row.Partition], &r.parts[row.Partition]
+		switch {
+		case was.reread != nil && row.Position < was.known:
+			was.reread(errWentBack)
+		case was.reread == nil && at.reread == nil: // another's: this replica may be the one that reads it next
+			at.known = max(at.known, row.Position)
+		}
+		if at.setBack && !r.tables.under && row.Position <= at.safe {
+			at.setBack = false // it was, by the dump or by whoever has it
 		}
 	}
 }

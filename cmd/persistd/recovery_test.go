@@ -80,6 +80,47 @@ func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
 	require.NoError(t, d.terminate())
 }
 
+// The replica that committed while the tables were replaced is not the one that reads the partition next.
+func TestI2WhatAnotherReplicaCommittedWhileADumpWasLoadedIsAppliedAgain(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	replicas := map[string]*child{
+		"a": s.spawn("none", "PERSISTD_INSTANCE=a").serving(), "b": s.spawn("none", "PERSISTD_INSTANCE=b").serving(),
+	}
+	s.eventually("both share", func() bool { return s.owned("a") == 4 && s.owned("b") == 4 })
+	made := time.Now()
+	s.eventually("the tables are older than what is in them", func() bool { return time.Since(made) > 1100*time.Millisecond })
+	s.publishSteps(0, 100)
+	s.publish("run-6", `{"step":1,"node_id":"n","state":{}}`)
+	s.matchesLog()
+	restore := s.byTable()
+	dumped := time.Now()
+	s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
+	owner := ""
+	restore(func(table string) {
+		switch table {
+		case "persistd_runs": // the positions are there by now, and what is applied goes where it is lost
+			s.publish("run-6", `{"step":7,"node_id":"meanwhile","state":{}}`)
+			s.eventually("it is applied", func() bool { return s.rows("node_id='meanwhile'") == 1 })
+			owner = s.partitions()[wire.Partition(wire.DefaultNamespace, "run-6", 8)].Owner
+		case "workflow_steps": // the last one
+			for _, r := range replicas {
+				r.says("waiting for all of its tables")
+			}
+			require.Contains(t, replicas, owner)
+			require.NoError(t, replicas[owner].terminate())
+			delete(replicas, owner)
+		}
+	})
+	s.eventually("it is applied again", func() bool { return s.rows("node_id='meanwhile'") == 1 })
+	s.matchesLog()
+	for _, r := range replicas {
+		r.says("position set back")
+		require.Empty(t, r.notReadyFor("gaps"), "nothing is missing")
+		require.NoError(t, r.terminate())
+	}
+}
+
 // short windows, so that what is committed is trimmed at once.
 var trimming = []string{"PERSISTD_STREAM_REPLAY_WINDOW=0s", "PERSISTD_STREAM_TRIM_INTERVAL=50ms", "PERSISTD_STREAM_PARTITIONS=3"}
 

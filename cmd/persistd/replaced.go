@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/stream"
 )
 
 // errReplaced ends terms whose tables are being replaced under them.
@@ -24,6 +25,8 @@ var errReplaced = errors.New("table of the positions was made anew: the database
 //	until every table was, and none since the last look            → no term begins
 //	a partition is further than what was remembered                → set it back to that: what came since is applied again
 //
+// Each replica remembers all partitions, also those that others read: a term that is ended may be followed by another replica's.
+//
 // The table of the positions alone may be one that somebody has altered. A process that dies in between forgets it: see [mysqlstore.Store.Unrestored] for what is left then.
 type replacing struct {
 	first map[string]time.Time // when each table was made, as of before a restore
@@ -31,6 +34,7 @@ type replacing struct {
 	still time.Time            // since when nothing changes
 	begun time.Time            // when the table of the positions was made anew; zero: it was not, or that is long ago
 	under bool
+	ended time.Time // the last restore
 }
 
 const (
@@ -58,13 +62,18 @@ func (r *recovery) replaced(ctx context.Context) {
 		t.under = true
 		r.log.Warn("database is being restored: waiting for all of its tables", zap.Error(errReplaced))
 		for p := range r.parts {
-			if at := &r.parts[p]; at.reread != nil {
-				at.setBack = true
+			at := &r.parts[p]
+			at.setBack = true // also another's: which replica reads it next is open
+			if at.reread != nil {
 				at.reread(errReplaced)
 			}
 		}
 	case t.under && quiet && len(t.waiting()) == 0:
-		t.under, t.first, t.begun = false, made, time.Time{}
+		t.under, t.first, t.begun, t.ended = false, made, time.Time{}, time.Now()
+	case !t.under && time.Since(t.ended) > forgetPositions:
+		for p := range r.parts {
+			r.parts[p].setBack = false // others read it since, and set it back if need be
+		}
 	}
 	if t.begun.IsZero() {
 		for p := range r.parts {
@@ -104,15 +113,20 @@ func (t *replacing) waiting() (names []string) {
 	return names
 }
 
-// again lets a term begin when no restore is under way, and where it was before one was.
-func (r *recovery) again(ctx context.Context, p int, position uint64) error {
+// again lets a term begin when no restore is under way, and where it was before one was; but not before what was trimmed, which is committed
+// and cannot be applied again.
+func (r *recovery) again(ctx context.Context, p int, position uint64, mark stream.Mark) error {
 	r.mu.Lock()
 	under, names, at := r.tables.under, r.tables.waiting(), r.parts[p]
 	r.mu.Unlock()
 	if under {
 		return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored, start persistd again)", strings.Join(names, ", "))
 	}
-	if at.setBack && position > at.safe {
+	if mark.Created.Equal(r.stream.Created()) {
+		at.safe = max(at.safe, mark.Trimmed.Sequence)
+	}
+	back := at.setBack && position > at.safe
+	if back {
 		if err := r.store.SetBack(ctx, p, position, at.safe); err != nil {
 			return err //nolint:wrapcheck // it says what was set.
 		}
@@ -120,7 +134,7 @@ func (r *recovery) again(ctx context.Context, p int, position uint64) error {
 	r.mu.Lock()
 	r.parts[p].setBack = false
 	r.mu.Unlock()
-	if at.setBack && position > at.safe {
+	if back {
 		return fmt.Errorf("position set back from %d to %d, to before the restore: %w", position, at.safe, errReplaced)
 	}
 	return nil

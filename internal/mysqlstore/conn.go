@@ -63,10 +63,11 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return tx, c.looked(err)
 }
 
-// looked notes whether err says that the server is no member of its cluster: it answers, and goes on refusing everything.
+// looked notes whether err says that the server is no member of its cluster, or where others are named no primary any more: it answers, and
+// goes on refusing what is to be written; what is read of it may be old.
 func (c *conn) looked(err error) error {
 	var answer *mysql.MySQLError
-	if errors.As(err, &answer) && answer.Number == notPrepared {
+	if errors.As(err, &answer) && (answer.Number == notPrepared || len(c.servers.drivers) > 1 && isReadOnly(answer)) {
 		c.unfit = true
 		c.servers.leave(c.index)
 	}
@@ -75,3 +76,6 @@ func (c *conn) looked(err error) error {
 
 // notPrepared is a Galera node's answer to every statement while it is not one of a majority, or has not yet what the others have.
 const notPrepared = 1047
+
+// isReadOnly is whether the server refuses writes: a primary that was demoted while connections to it were open.
+func isReadOnly(answer *mysql.MySQLError) bool { return answer.Number == 1290 || answer.Number == 1836 }

@@ -98,6 +98,23 @@ func TestOfSeveralServersNoneThatIsReadOnlyIsWorkedOn(t *testing.T) {
 	require.NoError(t, open(t, dsn).Ping(t.Context()), "a server that stands alone is there to be read")
 }
 
+func TestAPrimaryThatIsDemotedIsLeftWhereOthersAreNamed(t *testing.T) {
+	t.Parallel()
+	refused := &mysql.MySQLError{Number: 1290, SQLState: [5]byte([]byte("HY000")), Message: "The server is running with the --read-only option"}
+	v, err := Config{DSN: "u:p@tcp(a:1,b:2)/d"}.servers()
+	require.NoError(t, err)
+	c := &conn{servers: v}
+	require.ErrorIs(t, c.looked(refused), refused)
+	require.False(t, c.fit())
+	require.EqualValues(t, 1, v.current.Load())
+
+	v, err = Config{DSN: "u:p@tcp(a:1)/d"}.servers()
+	require.NoError(t, err)
+	c = &conn{servers: v}
+	require.ErrorIs(t, c.looked(refused), refused)
+	require.True(t, c.fit(), "there is no other")
+}
+
 // both is dsn with the address of a second server, of which it makes the password the first one's.
 func both(t testing.TB, dsn, first string, second interface {
 	Addr() string

@@ -64,6 +64,9 @@ var (
 	errHardStop = errors.New("drain ran out of time")
 	errLost     = errors.New("lease was lost")
 	errGiving   = errors.New("partition is handed over")
+	// errNotDrained ends a handover that would keep its partition, and all that are to follow it: this replica cannot commit what it has read,
+	// and another perhaps can.
+	errNotDrained = errors.New("partition is handed over without what was read of it, which was not committed within a lease")
 )
 
 // Set applies the partitions that this replica owns: its share of them, which is the same for all replicas but for one partition. It keeps I3 only as far as it does not try to write in vain: what really keeps it

@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/partition"
 )
 
@@ -255,6 +257,30 @@ func TestReplicaThatStopsSlowlyGivesWhatIsDone(t *testing.T) {
 		require.Equal(t, 1, kept, "all but the one whose commit hangs are with the other")
 		require.NoError(t, <-stopping, "the next attempt commits")
 		delete(c.sets, slow)
+		c.balances(2 * lease)
+		c.home(time.Second)
+	})
+}
+
+// One that is older than its clients, say, holds back its partitions; one that joins may be able to apply them.
+func TestReplicaThatCannotCommitHandsOverAllTheSame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := spread(t, 8, 1, brisk)
+		c.balances(3 * time.Second)
+		refused := make([]error, 10_000)
+		for i := range refused {
+			refused[i] = &batcher.Error{Class: batcher.Operator, Err: errors.New("not by this one")}
+		}
+		c.reps["r0"].fail("commit", refused...)
+		<-time.After(time.Second)
+		c.join("r1")
+		began := time.Now()
+		for c.owns()["r1"] < 4 {
+			require.LessOrEqual(t, time.Since(began), 6*lease, "%v", c.owns())
+			<-time.After(5 * ms)
+		}
+		c.kill("r0")
 		c.balances(2 * lease)
 		c.home(time.Second)
 	})

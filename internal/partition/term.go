@@ -62,6 +62,12 @@ func (w *worker) apply(intake, hard context.Context, term Term, orphan bool) (un
 	defer stopReading(nil)
 	w.begin(term, b, cut, stopReading, orphan)
 	defer context.AfterFunc(life, func() { stopReading(context.Cause(life)) })()
+	defer context.AfterFunc(reading, func() {
+		if errors.Is(context.Cause(reading), errGiving) { // what is not committed by then the other reads again
+			late := time.AfterFunc(w.cfg.Lease, func() { cut(errNotDrained) })
+			context.AfterFunc(life, func() { late.Stop() })
+		}
+	})()
 
 	var reader sync.WaitGroup
 	reader.Go(func() {

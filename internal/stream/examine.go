@@ -71,6 +71,9 @@ func (s *Stream) Examine(ctx context.Context, partition int, position wire.Place
 	if !short {
 		return nil
 	}
+	if err := s.lead.confirm(ctx); err != nil { // one that was replaced lacks the end, and the log does not
+		return fmt.Errorf("examine partition %d: %w", partition, err)
+	}
 	e := &ShortError{Stream: s.cfg.Name, Partition: partition, Position: position, Last: info.Last, LastLogged: info.LastLogged, Found: found}
 	if mark, err := s.marks.Partition(ctx, partition); err == nil { // also one of the stream that this is a copy of
 		e.Restored, _ = s.holds(ctx, mark.Trimmed) // only says how it came about
@@ -209,6 +212,9 @@ func (s *Stream) Same(ctx context.Context, seen wire.Place) (last wire.Place, er
 	}
 	e := &ShortError{Stream: s.cfg.Name, Partition: -1, Position: seen, Last: info.Last, LastLogged: info.LastLogged}
 	if last.Sequence < seen.Sequence {
+		if err := s.lead.confirm(ctx); err != nil { // one that was replaced lacks the end, and the log does not
+			return seen, fmt.Errorf("look for the log's end: %w", err)
+		}
 		return seen, e
 	}
 	switch m, err := s.get.at(ctx, seen.Sequence); {

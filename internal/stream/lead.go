@@ -34,17 +34,27 @@ const (
 // A read that begins before then is of the one leader (I6). It costs a request in some seconds, of whoever reads next. One that begins when
 // a majority is not heard of is refused.
 //
+// That is of the server that the connection is to: through another one a leader may answer that was replaced and is cut off from the first.
+// So who connected again asks again.
+//
 // What is left: a majority votes for another also when it heard of the leader a moment ago, if one that is cut off from it alone asks for
 // that. The leader finds out by its next heartbeat, within a second.
 type lead struct {
-	ask func(ctx context.Context) (*jetstream.ClusterInfo, int, error) // and how many copies there are
+	ask       func(ctx context.Context) (*jetstream.ClusterInfo, int, error) // and how many copies there are
+	connected func() uint64                                                  // rises with every connection
 
-	until atomic.Pointer[time.Time]
+	heard atomic.Pointer[word]
 	turn  chan struct{} // held by who asks; the others wait for what it hears
 }
 
-func newLead(ask func(context.Context) (*jetstream.ClusterInfo, int, error)) *lead {
-	return &lead{ask: ask, turn: make(chan struct{}, 1)}
+// word is until when there is no other leader, as was heard through a connection.
+type word struct {
+	until      time.Time
+	connection uint64
+}
+
+func newLead(ask func(context.Context) (*jetstream.ClusterInfo, int, error), connected func() uint64) *lead {
+	return &lead{ask: ask, connected: connected, turn: make(chan struct{}, 1)}
 }
 
 // confirm returns once the leader that answers here is the only one, or an error; ctx bounds the wait.
@@ -61,7 +71,7 @@ func (l *lead) confirm(ctx context.Context) error {
 	if l.confirmed() { // by who had the turn before
 		return nil
 	}
-	asked := time.Now()
+	asked, connection := time.Now(), l.connected() // before the answer: one that came through the next connection counts for none
 	info, copies, err := l.ask(ctx)
 	if err != nil {
 		return fmt.Errorf("ask whether the stream's leader leads: %w", err)
@@ -71,13 +81,13 @@ func (l *lead) confirm(ctx context.Context) error {
 	if !ok || !time.Now().Before(until) {
 		return errCutOff
 	}
-	l.until.Store(&until)
+	l.heard.Store(&word{until, connection})
 	return nil
 }
 
 func (l *lead) confirmed() bool {
-	until := l.until.Load()
-	return until != nil && time.Now().Before(*until)
+	w := l.heard.Load()
+	return w != nil && time.Now().Before(w.until) && w.connection == l.connected()
 }
 
 // majority is how long ago the leader heard of the last of those that it needs for a majority; false when there are not as many.

@@ -23,11 +23,11 @@ func peers(heard ...time.Duration) *jetstream.ClusterInfo {
 func TestI6ALeaderIsBelievedWhileNoOtherCanHaveBeenElected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		asked, answer, copies := 0, peers(time.Second, time.Minute), 3
+		asked, answer, copies, connection := 0, peers(time.Second, time.Minute), 3, uint64(0)
 		l := newLead(func(context.Context) (*jetstream.ClusterInfo, int, error) {
 			asked++
 			return answer, copies, nil
-		})
+		}, func() uint64 { return connection })
 		confirm := func() error { return l.confirm(t.Context()) }
 		require.NoError(t, confirm(), "one of two others is a majority with itself")
 		require.NoError(t, confirm())
@@ -45,6 +45,12 @@ func TestI6ALeaderIsBelievedWhileNoOtherCanHaveBeenElected(t *testing.T) {
 		answer = peers(time.Millisecond)
 		answer.Replicas[0].Offline = true
 		require.ErrorIs(t, confirm(), errCutOff)
+
+		answer = peers(time.Millisecond, time.Minute)
+		require.NoError(t, confirm())
+		connection++ // to a server on whose side another leads, or led
+		answer = peers(time.Minute, time.Minute)
+		require.ErrorIs(t, confirm(), errCutOff, "what was heard through another connection says nothing")
 
 		copies, answer = 5, peers(time.Millisecond, time.Minute, time.Minute, time.Minute)
 		require.ErrorIs(t, confirm(), errCutOff, "of five it needs two others")

@@ -41,7 +41,7 @@ func newStream(js jetstream.JetStream, cfg Config, partitions int, created time.
 	s.get = newGetter(js, cfg.Name, cfg.RequestTimeout)
 	d := director{nc: js.Conn(), subject: apiPrefix(js) + "DIRECT.GET." + cfg.Name, timeout: cfg.RequestTimeout}
 	s.page = d.page
-	s.lead = newLead(s.followers)
+	s.lead = newLead(s.followers, func() uint64 { return js.Conn().Stats().Reconnects })
 	return s
 }
 
