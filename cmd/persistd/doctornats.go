@@ -156,7 +156,7 @@ func (s *setup) examineSync(ctx context.Context, r *report, nc *nats.Conn, monit
 	const check = "fsync"
 	answers, err := askMonitors(ctx, monitors)
 	if err != nil {
-		r.add(areaNATS, check, unknown, err.Error(), "see --nats-monitor")
+		r.add(areaNATS, check, unknown, err.Error(), "give --nats-monitor the address of a server's monitoring port (http_port in its configuration): http://host:8222")
 		return
 	}
 	if len(monitors) == 0 {
@@ -183,6 +183,9 @@ func (s *setup) examineSync(ctx context.Context, r *report, nc *nats.Conn, monit
 
 func askMonitors(ctx context.Context, urls []string) (all []jsz, err error) {
 	for _, url := range urls {
+		if !strings.Contains(url, "://") {
+			url = "http://" + url // host:port, as nats-server says it
+		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/jsz?config=true", nil)
 		if err != nil {
 			return nil, fmt.Errorf("ask %s: %w", url, err)
