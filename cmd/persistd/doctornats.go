@@ -118,7 +118,7 @@ func (s *setup) examineLog(r *report, x stream.Survey) {
 		used := float64(d.State.Bytes) / float64(max(1, d.Config.MaxBytes))
 		r.add(areaNATS, "room for dead letters", roomLevel(used), fmt.Sprintf("%s of %s", humanize.IBytes(d.State.Bytes), humanize.IBytes(uint64(max(0, d.Config.MaxBytes)))),
 			"a partition that cannot keep a dead letter waits: look at the letters, and remove those that are done with")
-		r.either(d.State.Msgs == 0, areaNATS, "dead letters", warn, fmt.Sprint(d.State.Msgs), "these events were never applied: look at them in stream "+d.Config.Name)
+		r.either(d.State.Msgs == 0, areaNATS, "dead letters", warn, fmt.Sprint(d.State.Msgs), "these events were never applied: persistd dlq ls shows why, docs/deadletters.md what to do")
 		r.either(d.Config.Replicas >= c.Replicas, areaNATS, "copies of the dead letters", warn, fmt.Sprint(d.Config.Replicas), "start persistd serve with stream.replicas as the log has: it raises them")
 	}
 }
