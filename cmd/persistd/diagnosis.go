@@ -169,7 +169,7 @@ func (d *diagnosis) behind(ctx context.Context, state *partitionState, mark stre
 			describePlace(state.Position), describePlace(state.Missing)),
 			"restore a later backup; or start persistd serve, which records the gap, and persistd recover --accept-gap")
 	}
-	if state.Reached.Sequence > state.Position.Sequence {
+	if state.Reached.Sequence > max(state.Position.Sequence, state.Missing.Sequence) { // there is something left to apply again
 		d.find(findWentBack, fmt.Sprintf("partition %d is at %s, and was at %s before: the database was restored", state.Partition,
 			describePlace(state.Position), describePlace(state.Reached)), "nothing: persistd serve applies these events again")
 	}

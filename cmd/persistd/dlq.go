@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
@@ -63,21 +62,20 @@ func openLetters(ctx context.Context, n config.NATS, cfg stream.Config) (*letter
 
 // dlqFilter says which letters.
 type dlqFilter struct {
-	Sequences []uint64      `arg:"" optional:"" name:"sequence" help:"Sequences of the events in the log. Of several logs' letters with one sequence the newest log's is meant."`
-	Run       string        `help:"Only letters of this run's events."`
-	Code      string        `help:"Only letters with this code, e.g. refused_by_db."`
-	Partition int           `default:"-1" help:"Only letters of this partition. Below zero is all."`
-	Since     time.Duration `help:"Only letters kept within this time. Zero is all."`
+	Sequences []uint64 `arg:"" optional:"" name:"sequence" help:"Sequences of the events in the log. Of several logs' letters with one sequence the newest log's is meant."`
+	Run       string   `help:"Only letters of this run's events."`
+	Code      string   `help:"Only letters with this code, e.g. refused_by_db."`
+	Partition int      `default:"-1" help:"Only letters of this partition. Below zero is all."`
+	Since     moment   `help:"Only letters kept since: a time, or how long ago, like 24h."`
 }
 
 // names reports whether f says anything.
 func (f *dlqFilter) names() bool {
-	return len(f.Sequences) > 0 || f.Run != "" || f.Code != "" || f.Partition >= 0 || f.Since > 0
+	return len(f.Sequences) > 0 || f.Run != "" || f.Code != "" || f.Partition >= 0 || !f.Since.IsZero()
 }
 
 // choose are those of all letters that f means, in the order of the log.
 func (f *dlqFilter) choose(all []*stream.Letter) ([]*stream.Letter, error) {
-	oldest := time.Now().Add(-f.Since)
 	newest := map[uint64]*stream.Letter{}
 	for _, x := range all {
 		if old := newest[x.Sequence]; old == nil || x.StreamCreated.After(old.StreamCreated) {
@@ -92,7 +90,7 @@ func (f *dlqFilter) choose(all []*stream.Letter) ([]*stream.Letter, error) {
 	chosen := slices.DeleteFunc(slices.Clone(all), func(x *stream.Letter) bool {
 		return len(f.Sequences) > 0 && (!slices.Contains(f.Sequences, x.Sequence) || newest[x.Sequence] != x) ||
 			f.Run != "" && tokenOf(x) != wire.Token(f.Run) || f.Code != "" && x.Poison.Code != f.Code ||
-			f.Partition >= 0 && x.Partition != f.Partition || f.Since > 0 && x.Kept.Before(oldest)
+			f.Partition >= 0 && x.Partition != f.Partition || x.Kept.Before(f.Since.Time)
 	})
 	sortLetters(chosen)
 	return chosen, nil

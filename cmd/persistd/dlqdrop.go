@@ -36,7 +36,7 @@ func (cmd *dlqDropCmd) Run(ctx context.Context, std std) error {
 	}
 	if cmd.DryRun {
 		for _, x := range chosen {
-			if _, err := fmt.Fprintf(std.out, "would drop %d\t%s\t%s\n", x.Sequence, idOf(x), x.Poison.Code); err != nil {
+			if _, err := fmt.Fprintf(std.out, "would drop %d\t%s\t%s\n", x.Sequence, visible(idOf(x)), x.Poison.Code); err != nil {
 				return err //nolint:wrapcheck // standard output's own words.
 			}
 		}

@@ -65,7 +65,7 @@ func (cmd *dlqEditCmd) Run(ctx context.Context, env config.LookupEnv, std std) (
 	if err != nil {
 		return fmt.Errorf("edit event %d: %w", x.Sequence, err)
 	}
-	_, err = fmt.Fprintf(std.out, "%d\t%s\t%s\n", x.Sequence, idOf(x), what)
+	_, err = fmt.Fprintf(std.out, "%d\t%s\t%s\n", x.Sequence, visible(idOf(x)), what)
 	return err //nolint:wrapcheck // standard output's own words.
 }
 

@@ -135,14 +135,14 @@ func (cmd *dlqShowCmd) Run(ctx context.Context, std std) error {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "event      %d of partition %d, in the log of %s\nsubject    %s\nid         %s\n", line.Sequence, line.Partition,
-		line.StreamCreated.Format(time.RFC3339), line.Subject, line.ID)
+		line.StreamCreated.Format(time.RFC3339), visible(line.Subject), visible(line.ID))
 	if line.Part != "" {
 		fmt.Fprintf(&out, "part       %s\n", line.Part)
 	}
 	fmt.Fprintf(&out, "logged     %s\nkept       %s\ncode       %s\nerror      %d\nreason     %s\nbody       %s\n", line.LoggedAt.Format(time.RFC3339Nano),
-		line.KeptAt.Format(time.RFC3339Nano), line.Code, line.ErrorNumber, line.Reason, humanize.IBytes(uint64(len(m.Body))))
+		line.KeptAt.Format(time.RFC3339Nano), line.Code, line.ErrorNumber, visible(line.Reason), humanize.IBytes(uint64(len(m.Body))))
 	for _, key := range slices.Sorted(maps.Keys(m.Header)) {
-		fmt.Fprintf(&out, "header     %s: %s\n", key, strings.Join(m.Header[key], ", "))
+		fmt.Fprintf(&out, "header     %s: %s\n", visible(key), visible(strings.Join(m.Header[key], ", ")))
 	}
 	if cmd.Body {
 		out.WriteString("\n" + *line.Body + "\n")

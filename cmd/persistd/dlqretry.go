@@ -66,7 +66,7 @@ func (cmd *dlqRetryCmd) Run(parent context.Context, env config.LookupEnv, std st
 			return fmt.Errorf("retried %d events before this one: %w", n-1, err)
 		}
 		last := letters[len(letters)-1]
-		if _, err := fmt.Fprintf(std.out, "%d\t%s\t%s\n", last.Sequence, idOf(last), what); err != nil {
+		if _, err := fmt.Fprintf(std.out, "%d\t%s\t%s\n", last.Sequence, visible(idOf(last)), visible(what)); err != nil {
 			return err //nolint:wrapcheck // standard output's own words.
 		}
 	}
@@ -136,7 +136,7 @@ func openRetrier(ctx context.Context, flags *config.Flags, env config.LookupEnv)
 	r := &retrier{&letterFile{f.Letters, f.subjects, func() { _ = store.Close(); f.close() }}, cfg, store}
 	if err := store.CheckSchema(ctx); err != nil {
 		r.close()
-		return nil, fmt.Errorf("check schema: %w", err)
+		return nil, err //nolint:wrapcheck // it says what was checked.
 	}
 	return r, nil
 }

@@ -118,7 +118,7 @@ func (s *setup) examineLog(r *report, x stream.Survey) {
 		used := float64(d.State.Bytes) / float64(max(1, d.Config.MaxBytes))
 		r.add(areaNATS, "room for dead letters", roomLevel(used), fmt.Sprintf("%s of %s", humanize.IBytes(d.State.Bytes), humanize.IBytes(uint64(max(0, d.Config.MaxBytes)))),
 			"a partition that cannot keep a dead letter waits: look at the letters, and remove those that are done with")
-		r.either(d.State.Msgs == 0, areaNATS, "dead letters", warn, fmt.Sprint(d.State.Msgs), "these events were never applied: look at them in stream "+d.Config.Name)
+		r.either(d.State.Msgs == 0, areaNATS, "dead letters", warn, fmt.Sprint(d.State.Msgs), "these events were never applied: persistd dlq ls shows why, docs/deadletters.md what to do")
 		r.either(d.Config.Replicas >= c.Replicas, areaNATS, "copies of the dead letters", warn, fmt.Sprint(d.Config.Replicas), "start persistd serve with stream.replicas as the log has: it raises them")
 	}
 }
@@ -156,7 +156,7 @@ func (s *setup) examineSync(ctx context.Context, r *report, nc *nats.Conn, monit
 	const check = "fsync"
 	answers, err := askMonitors(ctx, monitors)
 	if err != nil {
-		r.add(areaNATS, check, unknown, err.Error(), "see --nats-monitor")
+		r.add(areaNATS, check, unknown, err.Error(), "give --nats-monitor the address of a server's monitoring port (http_port in its configuration): http://host:8222")
 		return
 	}
 	if len(monitors) == 0 {
@@ -183,6 +183,9 @@ func (s *setup) examineSync(ctx context.Context, r *report, nc *nats.Conn, monit
 
 func askMonitors(ctx context.Context, urls []string) (all []jsz, err error) {
 	for _, url := range urls {
+		if !strings.Contains(url, "://") {
+			url = "http://" + url // host:port, as nats-server says it
+		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/jsz?config=true", nil)
 		if err != nil {
 			return nil, fmt.Errorf("ask %s: %w", url, err)

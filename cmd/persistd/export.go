@@ -135,7 +135,10 @@ func (cmd *importCmd) Run(parent context.Context, std std) (err error) {
 	defer func() { err = errors.Join(err, closeAll()) }()
 	read, err := archive.Import(ctx, st, in, archive.Options{Rename: cmd.rename, Replace: cmd.Replace, KeepKeys: cmd.KeepKeys})
 	if err != nil {
-		return fmt.Errorf("import %s: %w (%d records were saved; the same command goes on from there)", cmd.File, err, read.Written)
+		if read.Written > 0 {
+			err = fmt.Errorf("%w (%d records were saved; the same command goes on from there)", err, read.Written)
+		}
+		return fmt.Errorf("import %s: %w", cmd.File, err)
 	}
 	_, err = fmt.Fprintf(std.out, "imported %d runs: %d records saved, %d were there, %d of older attempts left out\n",
 		read.Runs, read.Written, read.Same, read.Older)

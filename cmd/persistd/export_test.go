@@ -79,7 +79,7 @@ func TestRunsAreExportedAndImported(t *testing.T) {
 
 	require.NoError(t, st.SaveStep(t.Context(), "run-3", 1, "node", json.RawMessage(`"changed"`)))
 	one := filepath.Join(dir, "one.ndjson")
-	_, err = s.cli("export", "--run=run-3", "-o", one)
+	_, err = s.cli("export", "--run=run-3", "--run=run-3", "--prefix=run-3", "-o", one) // once
 	require.NoError(t, err)
 	require.NoError(t, st.SaveStep(t.Context(), "run-3", 1, "node", json.RawMessage(`"changed again"`)))
 	_, err = s.cli("import", one)
@@ -133,6 +133,7 @@ func TestImportSaysWhichLineIsWrong(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(strings.Join(row.lines, "\n")), 0o600))
 		_, err := s.cli("import", file)
 		require.ErrorContains(t, err, row.want, row.name)
+		require.NotContains(t, err.Error(), "0 records were saved", row.name)
 	}
 	require.NoError(t, os.WriteFile(file, bytes.Join([][]byte{[]byte(head), []byte(run), []byte(step), []byte(`{"record":"end","runs":1,"records":1}`)}, []byte("\r\n")), 0o600))
 	_, err := s.cli("import", file)

@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, env config.LookupEnv, stdout, stder
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w (see persistd --help)", err)
+		return &exitError{codeUsage, fmt.Errorf("%w (see persistd --help)", err)}
 	}
 	return command.Run()
 }

@@ -154,6 +154,9 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
+// codeUsage is the exit code of a command line that is not understood: 1 is what a comparison says that found something.
+const codeUsage = 2
+
 // exitCode is what the process ends with after err.
 func exitCode(err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {

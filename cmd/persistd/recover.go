@@ -190,8 +190,11 @@ func (cmd *recoverCmd) show(std std, d *diagnosis) error {
 		whose = "of database " + d.Owner.Database
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "log %s, made at %s: %s; sequences %d to %s\ndatabase %s\n\n", d.Stream, stampOf(d.Created), whose, d.First,
-		describePlace(d.Last), d.Database)
+	holds := fmt.Sprintf("sequences %d to %s", d.First, describePlace(d.Last))
+	if d.First > d.Last.Sequence {
+		holds = "empty; its last sequence was " + describePlace(d.Last)
+	}
+	fmt.Fprintf(&out, "log %s, made at %s: %s; %s\ndatabase %s\n\n", d.Stream, stampOf(d.Created), whose, holds, d.Database)
 	t := newTable("partition", "owner", "position", "reached before", "trimmed through", "missing through")
 	for _, p := range d.Partitions {
 		missing := ""

@@ -163,8 +163,8 @@ func (r *recovery) record(ctx context.Context, gap *mysqlstore.Gap) error {
 	}
 	if fresh {
 		r.log.Error("events are lost: "+gap.Why, zap.Int("partition", gap.Partition), zap.Time("log_made_at", gap.Created),
-			zap.Uint64("after", gap.After.Sequence), zap.Time("after_logged", gap.After.Logged),
-			zap.Uint64("through", gap.Through.Sequence), zap.Time("through_logged", gap.Through.Logged), zap.String("hint", hintGap))
+			zap.Uint64("after", gap.After.Sequence), knownTime("after_logged", gap.After.Logged),
+			zap.Uint64("through", gap.Through.Sequence), knownTime("through_logged", gap.Through.Logged), zap.String("hint", hintGap))
 	}
 	return r.refresh(ctx)
 }
@@ -194,7 +194,7 @@ func (r *recovery) wentBackTo(ctx context.Context, p int, after wire.Place, mark
 		n = -1 // it is only said
 	}
 	r.log.Warn("position went back: events are applied again", zap.Int("partition", p), zap.Uint64("position", after.Sequence),
-		zap.Time("logged", after.Logged), zap.Uint64("reached_before", reached), zap.Int64("events", n),
+		knownTime("logged", after.Logged), zap.Uint64("reached_before", reached), zap.Int64("events", n),
 		zap.String("hint", "the database was restored, or is new to this log; nothing is to be done: docs/recovery.md"))
 }
 
@@ -339,6 +339,14 @@ func (r *recovery) check() error {
 		all = append(all, describeGap(&r.open[i]))
 	}
 	return fmt.Errorf("events are lost: %s (%s)", strings.Join(all, "; "), hintGap)
+}
+
+// knownTime is a field for t, or none where t is not known.
+func knownTime(key string, t time.Time) zap.Field {
+	if t.IsZero() {
+		return zap.Skip()
+	}
+	return zap.Time(key, t)
 }
 
 // describeGap is a gap in words.

@@ -119,6 +119,9 @@ func (r *recovery) again(ctx context.Context, p int, position uint64, mark strea
 	r.mu.Lock()
 	under, names, at := r.tables.under, r.tables.waiting(), r.parts[p]
 	r.mu.Unlock()
+	if under && len(names) == 0 {
+		return errors.New("database is being restored: its tables were all made anew a moment ago, it goes on by itself")
+	}
 	if under {
 		return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored, start persistd again)", strings.Join(names, ", "))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/config"
 	"github.com/persistd/persistd/internal/ingest"
+	"github.com/persistd/persistd/internal/mysqlstore"
 	"github.com/persistd/persistd/internal/replay"
 	"github.com/persistd/persistd/internal/wire"
 )
@@ -81,8 +82,8 @@ func (cmd *replayCmd) complete(env config.LookupEnv) (config.Config, error) {
 		return cfg, errors.New("replay: give --from-seq or --since, not both")
 	case cmd.Migrate && cmd.To == "":
 		return cfg, errors.New("replay: --migrate is for --to; the daemon's database is migrated by persistd migrate")
-	case cmd.Rate < 0:
-		return cfg, errors.New("replay: --rate must not be negative")
+	case !(cmd.Rate >= 0): // not a number is no rate either
+		return cfg, errors.New("replay: --rate must be zero or above")
 	}
 	return cfg, nil
 }
@@ -174,7 +175,11 @@ func (r *replaying) prepare(ctx context.Context) error {
 			return err //nolint:wrapcheck // it says what was done.
 		}
 	}
-	if err := store.CheckSchema(ctx); err != nil {
+	err := store.CheckSchema(ctx)
+	switch {
+	case errors.Is(err, mysqlstore.ErrSchemaPending) && other:
+		return hinted(err, "or give --migrate")
+	case err != nil:
 		return err //nolint:wrapcheck // it says what was looked for.
 	}
 	know := store.Recognise

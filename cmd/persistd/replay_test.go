@@ -298,7 +298,7 @@ func TestReplaySaysWhatItDid(t *testing.T) {
 	require.Regexp(t, `in the database now +│ 1 `, out)
 	for args, want := range map[string]string{
 		"--from-seq=1 --since=1h": "give --from-seq or --since, not both", "--migrate": "--migrate is for --to", "--partition=99": "partition 99: the log has 8",
-		"--since=yesterday": "want a time like",
+		"--since=yesterday": "want a time like", "--rate=NaN": "--rate must be zero or above",
 	} {
 		_, err := persistd(t.Context(), s.settings(), append([]string{"replay"}, strings.Fields(args)...)...)
 		require.ErrorContains(t, err, want)

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -46,10 +49,10 @@ func (f *runsFlags) open(ctx context.Context, more ...client.Option) (st client.
 
 type runsListCmd struct {
 	runsFlags `embed:""`
-	Match     string        `name:"prefix" help:"Only runs whose ids begin with this."`
-	Since     time.Duration `help:"Only runs last saved within this time. Zero is all."`
-	Limit     int           `default:"100" help:"How many at most. Zero is no limit."`
-	Output    string        `short:"o" enum:"table,json" default:"table" help:"table for people, json (a line each) for machines."`
+	Match     string `name:"prefix" help:"Only runs whose ids begin with this."`
+	Since     moment `help:"Only runs last saved since: a time, or how long ago, like 24h."`
+	Limit     int    `default:"100" help:"How many at most. Zero is no limit."`
+	Output    string `short:"o" enum:"table,json" default:"table" help:"table for people, json (a line each) for machines."`
 }
 
 // Run implements the command.
@@ -60,8 +63,8 @@ func (cmd *runsListCmd) Run(ctx context.Context, std std) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
 	filter := client.RunFilter{Prefix: cmd.Match, Limit: cmd.Limit}
-	if cmd.Since > 0 {
-		filter.UpdatedSince = time.Now().Add(-cmd.Since)
+	if !cmd.Since.IsZero() {
+		filter.UpdatedSince = cmd.Since.Time
 	}
 	t := newTable("run", "attempt", "last step", "node", "saved")
 	for run, err := range st.ListRuns(ctx, filter) {
@@ -176,7 +179,26 @@ func newTable(head ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.AppendHeader(head)
+	columns := make([]table.ColumnConfig, len(head))
+	for i := range columns {
+		columns[i] = table.ColumnConfig{Number: i + 1, Transformer: func(cell any) string { return visible(fmt.Sprint(cell)) }}
+	}
+	t.SetColumnConfigs(columns)
 	return t
+}
+
+// visible is s with what moves a cursor or changes colours written out: ids and names are whatever a publisher chose.
+func visible(s string) string {
+	var out strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' {
+			out.WriteRune(r)
+		} else {
+			quoted := strconv.QuoteRune(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return out.String()
 }
 
 // dash shows what there is none of.

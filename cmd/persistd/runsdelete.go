@@ -58,7 +58,7 @@ func (cmd *runsDeleteCmd) Run(parent context.Context, std std) (err error) {
 		err = cmd.eachOld(ctx, st, func(run client.Run) error {
 			remove(run.RunID)
 			if cmd.DryRun {
-				_, err := fmt.Fprintf(std.out, "%s\tstep %d\t%s\n", run.RunID, run.LastStep, run.UpdatedAt.Format(time.RFC3339))
+				_, err := fmt.Fprintf(std.out, "%s\tstep %d\t%s\n", visible(run.RunID), run.LastStep, run.UpdatedAt.Format(time.RFC3339))
 				return err //nolint:wrapcheck // standard output's own words.
 			}
 			return nil

@@ -9,11 +9,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
@@ -159,10 +161,11 @@ func askStatus(ctx context.Context, nc *nats.Conn, subjects wire.Subjects, wait 
 	return replicas, nil
 }
 
+// statusWidth is how wide a column may get that says what is wrong: the table is to be read on a terminal.
+const statusWidth = 60
+
 func printStatus(std std, replicas []wire.Status) error {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"replica", "version", "up", "ready", "owns", "share"})
+	t := newTable("replica", "version", "up", "ready", "owns", "share")
 	newest := replicas[0]
 	shares := map[string]wire.ReplicaShare{} // of those that have not answered
 	for _, r := range replicas {
@@ -181,7 +184,11 @@ func printStatus(std std, replicas []wire.Status) error {
 		}
 		ready := "yes"
 		if !r.Ready {
-			ready = fmt.Sprint(r.NotReady)
+			var lines []string
+			for _, why := range r.NotReady {
+				lines = append(lines, text.WrapSoft(why, statusWidth))
+			}
+			ready = strings.Join(lines, "\n")
 		}
 		share := ""
 		if s, ok := shares[r.Instance]; ok {
@@ -207,15 +214,13 @@ func printStatus(std std, replicas []wire.Status) error {
 		out += "; see persistd dlq ls)"
 	}
 	out += "\n\n"
-	t = table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"partition", "owner", "epoch", "position", "lag events", "lag", "phase", "error"})
+	t = newTable("partition", "owner", "epoch", "position", "lag events", "lag", "phase", "error")
 	for _, p := range newest.Partitions {
 		if o, ok := owners[p.Partition]; ok {
 			p.Phase, p.LagEvents, p.LagSeconds, p.Error = o.Phase, o.LagEvents, o.LagSeconds, o.Error
 		}
 		lag := time.Duration(p.LagSeconds * float64(time.Second)).Round(time.Millisecond)
-		t.AppendRow(table.Row{p.Partition, p.Owner, p.Epoch, p.Position, p.LagEvents, lag, p.Phase, p.Error})
+		t.AppendRow(table.Row{p.Partition, p.Owner, p.Epoch, p.Position, p.LagEvents, lag, p.Phase, text.WrapSoft(p.Error, statusWidth)})
 	}
 	_, err := fmt.Fprintln(std.out, out+t.Render())
 	return err //nolint:wrapcheck // standard output's own words.

@@ -99,8 +99,11 @@ func (cmd *verifyCmd) compare(ctx context.Context, env config.LookupEnv, std std
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
-	if err := errors.Join(o.store.CheckSchema(ctx), o.store.Recognise(ctx, o.logged())); err != nil {
-		return nil, err
+	if err := o.store.CheckSchema(ctx); err != nil {
+		return nil, err //nolint:wrapcheck // it says what was looked for.
+	}
+	if err := o.store.Recognise(ctx, o.logged()); err != nil {
+		return nil, err //nolint:wrapcheck // it says what was looked for.
 	}
 	began := time.Now()
 	report := &verified{Stream: o.stream.Name(), Since: cmd.Since.Time, Findings: []verifiedFinding{}}

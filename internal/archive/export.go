@@ -17,7 +17,7 @@ import (
 type Selection struct {
 	// Runs are exported, in this order; one that is not there is an error.
 	Runs []string
-	// Filter exports the runs that it finds, after those; nil is none.
+	// Filter exports the other runs that it finds, after those; nil is none.
 	Filter *client.RunFilter
 	// Checkpoints are exported by their names, after the runs. They are listed nowhere, so nobody else can name them.
 	Checkpoints []string
@@ -46,7 +46,12 @@ func (x *exporter) all(ctx context.Context, what Selection) error {
 	if err := x.put(header{kindArchive, Format, Version, time.Now().UTC().Truncate(time.Second)}); err != nil {
 		return err
 	}
+	named := map[string]bool{} // a run is in an archive once, however often it was asked for
 	for _, id := range what.Runs {
+		if named[id] {
+			continue
+		}
+		named[id] = true
 		there, err := x.run(ctx, id)
 		if err == nil && !there {
 			err = client.ErrNotFound
@@ -57,7 +62,7 @@ func (x *exporter) all(ctx context.Context, what Selection) error {
 	}
 	if what.Filter != nil {
 		for r, err := range x.st.ListRuns(ctx, *what.Filter) {
-			if err == nil {
+			if err == nil && !named[r.RunID] {
 				_, err = x.run(ctx, r.RunID) // one that is not there was deleted since
 			}
 			if err != nil {

@@ -263,7 +263,7 @@ func (m *importer) save(ctx context.Context, there, same bool, size int, what st
 		m.read.Same++
 		return nil
 	case there && !m.options.Replace:
-		return fmt.Errorf("%s is there with other content: replace it, or import under another name", what)
+		return fmt.Errorf("%s is there with other content: --replace overwrites it, --into-prefix or --rename imports under another name", what)
 	}
 	if m.size+size > batchBytes {
 		if err := m.flush(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -57,6 +58,10 @@ func Classify(err error) *batcher.Error {
 	}
 	if hint := configuredWrong(err); hint != "" {
 		return &batcher.Error{Class: batcher.Operator, Hint: hint, Err: err}
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return &batcher.Error{Class: batcher.Again, Hint: "is the database running, at the address in the DSN, and reachable from here?", Err: err}
 	}
 	return &batcher.Error{Class: batcher.Again, Err: err}
 }
