@@ -31,6 +31,7 @@ func (d *daemon) readyChecks() []admin.Check {
 			return logFull(info, d.largestEvent())
 		})},
 		{Name: "database", Check: d.whenStarted(func(ctx context.Context) error { return d.store.Answers(ctx) })},
+		{Name: "restore", Check: d.whenStarted(func(context.Context) error { return d.recovery.restoring() })},
 		{Name: "gaps", Check: d.whenStarted(func(context.Context) error { return d.recovery.check() })},
 		{Name: "commits", Check: d.whenStarted(func(context.Context) error { return d.blocked() })},
 	}

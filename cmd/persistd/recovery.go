@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/stream"
 	"github.com/persistd/persistd/internal/wire"
 )
@@ -57,7 +58,7 @@ type recovering struct {
 }
 
 // errWentBack ends a term whose position in the database is not where it was committed.
-var errWentBack = errors.New("position in the database went back: it was restored from a backup, or edited")
+var errWentBack = fmt.Errorf("position in the database went back: it was restored from a backup, or edited: %w", partition.ErrAgain)
 
 const (
 	hintShort   = "see docs/recovery.md; persistd recover shows what was lost, and with --accept-lost-end goes on without it"
@@ -151,8 +152,8 @@ func (r *recovery) restored(ctx context.Context, p int, after wire.Place, mark s
 	if err != nil || len(tables) == 0 {
 		return err //nolint:wrapcheck // it says what was asked.
 	}
-	return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored: UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6))",
-		strings.Join(tables, ", "))
+	return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored: UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6)): %w",
+		strings.Join(tables, ", "), partition.ErrAgain)
 }
 
 // record keeps a gap, and says so the first time.

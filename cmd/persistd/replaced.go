@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -11,18 +10,20 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/persistd/persistd/internal/mysqlstore"
+	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/stream"
 )
 
 // errReplaced ends terms whose tables are being replaced under them.
-var errReplaced = errors.New("table of the positions was made anew: the database is being restored")
+var errReplaced = fmt.Errorf("table of the positions was made anew, the database is being restored: %w", partition.ErrAgain)
 
 // replacing is what recovery knows of a dump that is loaded under it. A dump makes table after table anew, by its usual order the positions
 // before most rows; what is committed in between goes into tables that are dropped next. A partition whose position the dump sets back reads
 // it again anyway. One that the dump leaves where it was would not, and its commits of that time would be lost:
 //
 //	the table of the positions was made anew, and so was another   → end every term, remember the positions of the look before the first
-//	until every table was, and none since the last look            → no term begins
+//	until every table was, and none since the last look            → no term begins, and the replica is not ready
+//	or all are there and none was made anew for an hour
 //	a partition is further than what was remembered                → set it back to that: what came since is applied again
 //
 // Each replica remembers all partitions, also those that others read: a term that is ended may be followed by another replica's.
@@ -68,7 +69,7 @@ func (r *recovery) replaced(ctx context.Context) {
 				at.reread(errReplaced)
 			}
 		}
-	case t.under && quiet && len(t.waiting()) == 0:
+	case t.over(quiet):
 		t.under, t.first, t.begun, t.ended = false, made, time.Time{}, time.Now()
 	case !t.under && time.Since(t.ended) > forgetPositions:
 		for p := range r.parts {
@@ -103,6 +104,20 @@ func (t *replacing) look(made map[string]time.Time) (quiet bool) {
 	return quiet
 }
 
+// over is whether the restore has ended: every table was made anew, or all are there and none was touched for so long that somebody rebuilt
+// some of them, which looks the same. That sets positions back in vain, and no more.
+func (t *replacing) over(quiet bool) bool {
+	if !t.under || !quiet {
+		return false
+	}
+	for _, name := range mysqlstore.RestorableTables {
+		if _, there := t.last[name]; !there {
+			return false
+		}
+	}
+	return len(t.waiting()) == 0 || time.Since(t.still) > forgetAlter
+}
+
 // waiting are the tables that were not made anew.
 func (t *replacing) waiting() (names []string) {
 	for _, name := range mysqlstore.RestorableTables {
@@ -113,17 +128,28 @@ func (t *replacing) waiting() (names []string) {
 	return names
 }
 
+// restoring is the readiness check: nil when no dump is being loaded, as far as is known.
+func (r *recovery) restoring() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch names := r.tables.waiting(); {
+	case !r.tables.under:
+		return nil
+	case len(names) == 0:
+		return fmt.Errorf("database is being restored: its tables were all made anew a moment ago, it goes on by itself: %w", partition.ErrAgain)
+	default:
+		return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored, start persistd again, or wait an hour): %w", strings.Join(names, ", "), partition.ErrAgain)
+	}
+}
+
 // again lets a term begin when no restore is under way, and where it was before one was; but not before what was trimmed, which is committed
 // and cannot be applied again.
 func (r *recovery) again(ctx context.Context, p int, position uint64, mark stream.Mark) error {
 	r.mu.Lock()
-	under, names, at := r.tables.under, r.tables.waiting(), r.parts[p]
+	at := r.parts[p]
 	r.mu.Unlock()
-	if under && len(names) == 0 {
-		return errors.New("database is being restored: its tables were all made anew a moment ago, it goes on by itself")
-	}
-	if under {
-		return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored, start persistd again)", strings.Join(names, ", "))
+	if err := r.restoring(); err != nil {
+		return err
 	}
 	if mark.Created.Equal(r.stream.Created()) {
 		at.safe = max(at.safe, mark.Trimmed.Sequence)

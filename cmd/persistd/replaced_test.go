@@ -57,5 +57,15 @@ func TestTablesThatAreAlteredAreNoRestore(t *testing.T) {
 		delete(made, "workflow_steps")
 		tables.look(made)
 		require.Contains(t, tables.waiting(), "workflow_steps", "dropped, and not made again yet")
+
+		tables.under = true
+		<-time.After(forgetAlter + time.Second)
+		require.False(t, tables.over(tables.look(made)), "a table is missing")
+		renew("workflow_steps")
+		require.False(t, tables.over(tables.look(made)), "it may be a dump that goes on")
+		<-time.After(forgetAlter)
+		require.False(t, tables.over(tables.look(made)))
+		<-time.After(time.Second)
+		require.True(t, tables.over(tables.look(made)), "nobody has made a table for an hour: some were rebuilt")
 	})
 }

@@ -250,11 +250,11 @@ func TestTablesThatAreMissingAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	_, dsn := stacktest.OwnDatabase(t)
 	s := newStack(t, stacktest.NATS(t).URL(), dsn)
-	d := s.spawn("none", "PERSISTD_RETRY_MAX=200ms").serving()
-	s.publishSteps(0, 50)
-	s.matchesLog()
 	st := s.open(client.WithAttemptTimeout(time.Second))
 	for i, table := range []string{"workflow_steps", "persistd_partitions", "persistd_runs"} {
+		d := s.spawn("none", "PERSISTD_RETRY_MAX=200ms").serving() // a new one, for which two tables that come back are no restore
+		s.publishSteps(1000*(i+1), 50)
+		s.matchesLog()
 		s.exec("CREATE DATABASE IF NOT EXISTS aside")
 		s.exec("RENAME TABLE persistd." + table + " TO aside." + table)
 		s.publishSteps(100*(i+1), 20) // what is acknowledged does not wait for the database
@@ -269,7 +269,7 @@ func TestTablesThatAreMissingAreWaitedFor(t *testing.T) {
 		s.exec("RENAME TABLE aside." + table + " TO persistd." + table)
 		s.matchesLog()
 		s.eventually("the replica is ready again", func() bool { return strings.Contains(s.readyz(d.address()), "readyz check passed") })
+		require.NoError(t, d.terminate())
 	}
 	require.Empty(t, s.deadLetters(), "an outage is not poison")
-	require.NoError(t, d.terminate())
 }

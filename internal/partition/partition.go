@@ -64,6 +64,10 @@ type Lease struct {
 // free is whether anybody may take the partition.
 func (l Lease) free() bool { return l.Owner == "" || l.Left <= 0 }
 
+// ErrAgain is what a [Log.Read] wraps that ended because the partition is to be read anew, by whoever has it. It does not show that this
+// replica cannot read: another one is not waited for.
+var ErrAgain = errors.New("partition is to be read again")
+
 // Log is the events, in order.
 type Log interface {
 	// Read calls deliver with every event of partition after the place after, in log order and each once, until ctx ends or

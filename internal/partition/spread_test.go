@@ -367,6 +367,24 @@ func TestPartitionThatItsOwnerCannotReadIsTakenByAnother(t *testing.T) {
 	})
 }
 
+// That a partition is to be read again is nobody's inability: it stays where it is.
+func TestPartitionThatIsToBeReadAgainStaysWithItsOwner(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := spread(t, 2, 2, time.Second)
+		c.balances(3 * time.Second)
+		owners := c.owns()
+		again := fmt.Errorf("position went back: %w", partition.ErrAgain)
+		c.reps["r0"].fail("read on", again)
+		c.reps["r0"].fail("read", again, again, again)
+		reads := len(c.reps["r0"].called("read"))
+		<-time.After(lease / 2)
+		require.Equal(t, owners, c.owns())
+		require.Equal(t, 4, len(c.reps["r0"].called("read"))-reads)
+		c.home(lease)
+	})
+}
+
 // What an idle replica asks the database does not depend on how many partitions and replicas there are; but for the trims.
 func TestIdleReplicaAsksLittle(t *testing.T) {
 	t.Parallel()

@@ -82,7 +82,7 @@ func (w *worker) apply(intake, hard context.Context, term Term, orphan bool) (un
 		}, w.pending.Store)
 		if why := context.Cause(reading); !errors.Is(why, errStopping) && !errors.Is(why, errGiving) {
 			// Not our doing: what was read so far is read again by the next term.
-			unread = why == nil && !full
+			unread = why == nil && !full && !errors.Is(err, ErrAgain)
 			cut(fmt.Errorf("read partition %d: %w", w.partition, err))
 		}
 		b.Close()
