@@ -63,7 +63,11 @@ func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.
 	if len(c.list) > 0 {
 		return nil, &ConfigError{Stream: name, Violations: c.list}
 	}
-	if _, err := e.raise(ctx, info, subjects, max(e.cfg.DeadLetterBytes, minDeadLetterBytes)); err != nil {
+	least := max(e.cfg.DeadLetterBytes, minDeadLetterBytes)
+	if e.cfg.DeadLetterBytes == 0 && info.Config.MaxBytes >= least {
+		least = 0 // nobody asked for less
+	}
+	if _, err := e.raise(ctx, info, subjects, least); err != nil {
 		if !noRoom(err) || e.cfg.DeadLetterBytes != 0 {
 			return nil, err
 		}
