@@ -80,10 +80,3 @@ func (s *stack) deadLetters() []*jetstream.RawStreamMsg {
 	}
 	return all
 }
-
-// serving waits until the daemon is up.
-func (c *child) serving() *child {
-	c.t.Helper()
-	c.says(`"serving"`)
-	return c
-}

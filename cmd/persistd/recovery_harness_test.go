@@ -3,9 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"io"
-	"net/http"
-	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -100,26 +97,6 @@ func (s *stack) found() map[string]int {
 		kinds[f.Kind]++
 	}
 	return kinds
-}
-
-// notReadyFor is what /readyz says is wrong under one check; "" when it is well.
-func (c *child) notReadyFor(check string) string {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, "http://"+c.address()+"/readyz?verbose", nil)
-	require.NoError(c.t, err)
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
-	require.NoError(c.t, err)
-	defer func() { require.NoError(c.t, res.Body.Close()) }()
-	body, err := io.ReadAll(res.Body)
-	require.NoError(c.t, err)
-	for line := range strings.Lines(string(body)) {
-		if strings.Contains(line, check) && strings.HasPrefix(line, "[-]") {
-			require.NotEqual(c.t, http.StatusOK, res.StatusCode)
-			return line
-		}
-	}
-	return ""
 }
 
 // trimmed waits until the log holds no event.

@@ -69,30 +69,6 @@ func Import(ctx context.Context, st client.Store[json.RawMessage], r io.Reader, 
 	return m.read, nil
 }
 
-// nextLine is the next line without its end. The error may be io.EOF beside a last line.
-func nextLine(r *bufio.Reader) (line []byte, err error) {
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case len(line) > longestLine:
-			return nil, fmt.Errorf("is longer than %d bytes", longestLine)
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("read: %w", err)
-		}
-		return trimEnd(line), err //nolint:wrapcheck // nil, or io.EOF.
-	}
-}
-
-func trimEnd(line []byte) []byte {
-	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
-		line = line[:len(line)-1]
-	}
-	return line
-}
-
 // importer is one import at work.
 type importer struct {
 	st      client.Store[json.RawMessage]
@@ -195,65 +171,6 @@ func (m *importer) step(ctx context.Context, line []byte) error {
 	return m.save(ctx, there, same, len(line), fmt.Sprintf("step %d of run %q", s.Step, m.target.id), func(tx client.Tx[json.RawMessage]) error {
 		return tx.SaveStep(m.target.id, s.Step, s.NodeID, s.State)
 	})
-}
-
-func (m *importer) checkpointV2(ctx context.Context, line []byte) error {
-	var c checkpointV2
-	if err := decodeStrictly(line, &c); err != nil {
-		return fmt.Errorf("read V2 checkpoint: %w", err)
-	}
-	m.records++
-	if m.current == nil {
-		return errors.New("is a V2 checkpoint without a run before it")
-	}
-	if !m.options.KeepKeys {
-		c.IdempotencyKey = ""
-	}
-	there, same, err := m.target.checkpoint(&c, m.options.KeepKeys)
-	if err != nil {
-		return fmt.Errorf("V2 checkpoint %d: %w", c.StepID, err)
-	}
-	what := fmt.Sprintf("V2 checkpoint %d of run %q", c.StepID, m.target.id)
-	if c.IdempotencyKey != "" { // a key guards all of its transaction, so it has one of its own
-		if err := m.flush(ctx); err != nil {
-			return err
-		}
-	}
-	err = m.save(ctx, there, same, len(line), what, func(tx client.Tx[json.RawMessage]) error {
-		return tx.SaveCheckpointV2(client.CheckpointV2[json.RawMessage]{
-			RunID: m.target.id, StepID: c.StepID, State: c.State, Frontier: c.Frontier, RecordedIOs: c.RecordedIOs, RNGSeed: c.RNGSeed,
-			Timestamp: c.Timestamp, Label: c.Label, IdempotencyKey: c.IdempotencyKey,
-		})
-	})
-	if err != nil || c.IdempotencyKey == "" {
-		return err
-	}
-	return m.flush(ctx)
-}
-
-func (m *importer) checkpoint(ctx context.Context, line []byte) error {
-	var c checkpoint
-	if err := decodeStrictly(line, &c); err != nil {
-		return fmt.Errorf("read checkpoint: %w", err)
-	}
-	m.records++
-	if err := m.finish(ctx); err != nil {
-		return err
-	}
-	id := m.options.Rename(c.CheckpointID)
-	state, at, err := m.st.LoadCheckpoint(ctx, id)
-	there := err == nil
-	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return err //nolint:wrapcheck // it says what was loaded.
-	}
-	same := there && at == c.Step && wire.SameJSON(state, c.State, wire.AnySpelling)
-	err = m.save(ctx, there, same, len(line), fmt.Sprintf("checkpoint %q", id), func(tx client.Tx[json.RawMessage]) error {
-		return tx.SaveCheckpoint(id, c.State, c.Step)
-	})
-	if err != nil {
-		return err
-	}
-	return m.flush(ctx)
 }
 
 // save adds a record to the batch, unless it is there.

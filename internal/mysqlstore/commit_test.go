@@ -1,7 +1,6 @@
 package mysqlstore
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"testing"
@@ -66,30 +65,6 @@ func TestI2RowsAndPositionCommitTogetherOrNotAtAll(t *testing.T) {
 			require.NoError(t, s.Commit(t.Context(), b), "the same batch again")
 			require.Equal(t, 2, count(t, look, "run"))
 			require.EqualValues(t, 6, position(t, s, 0))
-		})
-	}
-}
-
-func TestAHungConnectionDoesNotHangACommit(t *testing.T) {
-	t.Parallel()
-	for _, prefix := range []string{"UPDATE", "INSERT", "COMMIT"} {
-		t.Run(prefix, func(t *testing.T) {
-			t.Parallel()
-			_, dsn, look := ready(t)
-			dsn, faults := faulty(t, dsn)
-			s := open(t, dsn)
-			require.NoError(t, s.Register(t.Context(), testLog))
-			b := batch(acquire(t, s, 0), save(5, "run", 1, `1`))
-
-			faults.next(prefix, hang)
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error)
-			go func() { done <- s.Commit(ctx, b) }()
-			<-faults.hung
-			cancel()
-			requireClass(t, batcher.Again, <-done)
-			require.NoError(t, s.Commit(t.Context(), b), "the same batch again")
-			require.Equal(t, 1, count(t, look, "run"))
 		})
 	}
 }
@@ -293,14 +268,4 @@ func TestACommitBeforeTheLogIsRegisteredIsAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, "root@tcp(127.0.0.1:1)/none")
 	requireClass(t, batcher.Again, s.Commit(t.Context(), batch(partition.Term{}, save(1, "run", 1, `1`))))
-}
-
-func TestWritersLetGoOfTheLocksOfAPausedReplica(t *testing.T) {
-	t.Parallel()
-	s, _, _ := ready(t)
-	var wait, lockWait, autocommit int
-	require.NoError(t, s.writers.QueryRowContext(t.Context(), "SELECT @@session.wait_timeout, @@session.innodb_lock_wait_timeout, @@session.autocommit").
-		Scan(&wait, &lockWait, &autocommit))
-	require.Equal(t, []int{60, 10, 0}, []int{wait, lockWait, autocommit})
-	require.Less(t, writerIdle, time.Duration(wait)*time.Second, "or the server would close connections that the pool still hands out")
 }
