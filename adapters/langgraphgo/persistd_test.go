@@ -97,7 +97,7 @@ func killedAll(t *testing.T, p programs) {
 func sleepingWorker(t *testing.T, p programs) {
 	const steps = 40
 	s := newStack(t, p)
-	slow := s.work(task{Run: "run", Steps: steps, Pace: 10 * time.Millisecond})
+	slow := s.work(task{Run: "run", Steps: steps, Pace: 200 * time.Millisecond}) // it is far from its end when it is stopped
 	require.NotEmpty(t, slow.says("acked 5"))
 	slow.signal(syscall.SIGSTOP)
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,7 +34,7 @@ func lookup(env map[string]string) func(string) (string, bool) {
 
 func TestDemoLosesNothing(t *testing.T) {
 	t.Parallel()
-	out, err := persistd(t.Context(), nil, "demo", "--for=4s", "--workers=4", "--think=20ms", "--engine="+string(stacktest.Engine(t)))
+	out, err := persistd(t.Context(), nil, "demo", "--for=8s", "--workers=4", "--think=20ms", "--engine="+string(stacktest.Engine(t)))
 	require.NoError(t, err, out)
 	for _, want := range []string{
 		`starting nats-server, ` + string(stacktest.Engine(t)) + ` and persistd, privately, under `,
@@ -76,10 +77,11 @@ func TestStatusShowsAReplicaThatDoesNotAnswer(t *testing.T) {
 	s.spawn("none", "PERSISTD_INSTANCE=b", "PERSISTD_LEASE_DURATION=10m").serving()
 	s.shared("a", "b")
 	a.kill()
-	out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
-	require.NoError(t, err)
-	require.Regexp(t, `a +│ +│ +│ no answer +│ +\d+ +│ +4 `, out)
-	require.Regexp(t, `b +│ .* │ yes +│ +4 +│ +4 `, out)
+	dead, alive := regexp.MustCompile(`a +│ +│ +│ no answer +│ +\d+ +│ +4 `), regexp.MustCompile(`b +│ .* │ yes +│ +4 +│ +4 `)
+	s.eventually("the one that is left has seen how the partitions are shared", func() bool {
+		out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
+		return err == nil && dead.MatchString(out) && alive.MatchString(out)
+	})
 }
 
 func TestStatusShowsTheReplicas(t *testing.T) {
@@ -90,25 +92,20 @@ func TestStatusShowsTheReplicas(t *testing.T) {
 	require.NoError(t, st.SaveStep(client.ContextWithDurability(t.Context(), client.Committed), "run-001", 1, "start", json.RawMessage(`{}`)))
 	p := wire.Partition("default", "run-001", 3)
 
-	var replicas []wire.Status
-	s.eventually("all partitions are applied", func() bool {
+	var r wire.Status
+	s.eventually("all partitions are applied, and at rest", func() bool {
 		out, err := persistd(t.Context(), nil, "status", "--nats-url="+s.url, "--output=json")
-		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal([]byte(out), &replicas))
-		require.Len(t, replicas, 1)
-		require.Len(t, replicas[0].Partitions, 3)
-		for _, p := range replicas[0].Partitions {
-			if p.State != "applying" {
-				return false
-			}
+		var replicas []wire.Status
+		if err != nil || json.Unmarshal([]byte(out), &replicas) != nil || len(replicas) != 1 || !replicas[0].Ready {
+			return false
 		}
-		return true
+		r = replicas[0]
+		return !slices.ContainsFunc(r.Partitions, func(p wire.PartitionStatus) bool { return p.State != "applying" || p.Phase != "idle" })
 	})
-	r := replicas[0]
+	require.Len(t, r.Partitions, 3)
 	require.Equal(t, []wire.ReplicaShare{{Instance: "test", Share: 3, Has: 3}}, s.sharesOf(3))
 	require.Equal(t, "test", r.Instance)
 	require.Equal(t, version, r.Version)
-	require.True(t, r.Ready)
 	require.Equal(t, "PERSISTD", r.Stream)
 	require.EqualValues(t, 1, r.LastSeq)
 	require.EqualValues(t, 1<<30, r.MaxBytes)
@@ -123,7 +120,7 @@ func TestStatusShowsTheReplicas(t *testing.T) {
 	out, err := persistd(t.Context(), map[string]string{"PERSISTD_NATS_URL": s.url}, "status")
 	require.NoError(t, err)
 	require.Regexp(t, `REPLICA +│ VERSION +│ UP +│ READY +│ OWNS +│ SHARE`, out)
-	require.Regexp(t, `test +│ `+regexp.QuoteMeta(version)+` +│ \d+s +│ yes +│ +3 +│ +3 `, out)
+	require.Regexp(t, `test +│ `+regexp.QuoteMeta(version)+` +│ \S+ +│ yes +│ +3 +│ +3 `, out)
 	require.Contains(t, out, "log PERSISTD: last sequence 1, ")
 	require.Contains(t, out, " of 1.0 GiB, 0 dead letters")
 	require.Regexp(t, fmt.Sprintf(`%d +│ test +│ +1 +│ +1 +│ +0 +│ +0s +│ idle`, p), out)
@@ -144,7 +141,7 @@ func TestStatusTellsWhatItKnowsWhileTheDatabaseHangs(t *testing.T) {
 	for range 100 { // more than may be answered at a time
 		hanging.Go(func() { _, _, _ = st.LoadLatest(ctx, "run-001") })
 	}
-	out, err := persistd(t.Context(), nil, "status", "--nats-url="+s.url, "--output=json", "--wait=5s")
+	out, err := persistd(t.Context(), nil, "status", "--nats-url="+s.url, "--output=json", "--wait=10s")
 	cancel()
 	hanging.Wait()
 	require.NoError(t, err)

@@ -105,6 +105,7 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.admin.Start(ctx); err != nil {
 		return fmt.Errorf("start HTTP: %w", err)
 	}
+	d.log.Info("probes are answered", zap.Stringer("http", d.admin.Addr()))
 	if err := d.openLog(ctx); err != nil {
 		return err
 	}

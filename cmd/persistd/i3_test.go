@@ -14,7 +14,7 @@ import (
 func TestI3PausedReplicaCannotWrite(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
-	settings := []string{"PERSISTD_STREAM_PARTITIONS=1", "PERSISTD_LEASE_DURATION=1s", "PERSISTD_MYSQL_CONNECT_TIMEOUT=500ms"}
+	settings := []string{"PERSISTD_STREAM_PARTITIONS=1", "PERSISTD_LEASE_DURATION=4s", "PERSISTD_MYSQL_CONNECT_TIMEOUT=1s"}
 	a := s.spawn("stop-before:2", append(settings, "PERSISTD_INSTANCE=a")...).serving()
 	s.publish("run", `{"step":0,"node_id":"n","state":{"v":"before"}}`)
 	s.matchesLog()
@@ -52,7 +52,7 @@ func TestI3ReplicaPausedInsideItsTransaction(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
 	proxy := s.behindProxy()
-	settings := []string{"PERSISTD_STREAM_PARTITIONS=1", "PERSISTD_LEASE_DURATION=1s", "PERSISTD_MYSQL_CONNECT_TIMEOUT=500ms"}
+	settings := []string{"PERSISTD_STREAM_PARTITIONS=1", "PERSISTD_LEASE_DURATION=4s", "PERSISTD_MYSQL_CONNECT_TIMEOUT=1s"}
 	a := s.spawn("none", append(settings, "PERSISTD_INSTANCE=a")...).serving()
 	s.publish("run", `{"step":0,"node_id":"n","state":{"v":"before"}}`)
 	s.matchesLog()
@@ -63,8 +63,10 @@ func TestI3ReplicaPausedInsideItsTransaction(t *testing.T) {
 	require.NoError(t, a.cmd.Process.Signal(syscall.SIGSTOP))
 	require.Equal(t, 1, s.dirty("step = 1"))
 	var id int
-	require.NoError(t, s.db.QueryRowContext(t.Context(), "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx x"+
-		" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id WHERE p.db = DATABASE() AND trx_rows_modified > 0").Scan(&id))
+	s.eventually("the server, which looks anew every now and then, tells of the transaction", func() bool {
+		return s.db.QueryRowContext(t.Context(), "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx x"+
+			" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id WHERE p.db = DATABASE() AND trx_rows_modified > 0").Scan(&id) == nil
+	})
 	b := s.spawn("none", append(settings, "PERSISTD_INSTANCE=b")...).serving()
 	require.Equal(t, "a", s.partitions()[0].Owner, "the open transaction holds the partition")
 	s.exec(fmt.Sprintf("KILL %d", id)) // MySQL does not prepare it

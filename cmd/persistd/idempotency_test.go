@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,15 +26,15 @@ const (
 func TestOfFiftySaversOfAKeyExactlyOneWinsAndTheOthersAreToldWhileTheDaemonIsKilled(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
-	daemon := s.mortal(11, 3*time.Second)
 	r := &keyRace{s: s, winners: make([][]int, racedKeys)}
+	daemon := s.mortal(lives{done: r.told.Load, least: racers * racedKeys / 16, seed: 11})
 	var all errgroup.Group
 	for saver := range racers {
 		all.Go(func() error { return r.saver(saver) })
 	}
 	require.NoError(t, all.Wait())
 	daemon.stop()
-	require.Positive(t, daemon.kills.Load(), "nobody was killed")
+	require.Greater(t, daemon.kills.Load(), int64(3), "kills")
 
 	for key, winners := range r.winners {
 		require.Len(t, winners, 1, "savers that were told that they won key %d", key)
@@ -43,7 +44,8 @@ func TestOfFiftySaversOfAKeyExactlyOneWinsAndTheOthersAreToldWhileTheDaemonIsKil
 }
 
 type keyRace struct {
-	s *stack
+	s    *stack
+	told atomic.Int64 // savers that were told who won a key
 
 	mu      sync.Mutex // guards the rest
 	winners [][]int    // by key
@@ -69,6 +71,7 @@ func (r *keyRace) saver(no int) error {
 		case !errors.Is(err, client.ErrDuplicate):
 			return fmt.Errorf("saver %d: %w", no, err)
 		}
+		r.told.Add(1)
 	}
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -128,27 +128,37 @@ func TestAnyStateComesBackFromTheLogAndFromTheDatabase(t *testing.T) {
 		depth = wire.MaxDepth
 	}
 	s := sharedStack(t)
-	d := newDawdler(1)
+	var reading sync.RWMutex // nothing is committed while it is held for reading: these reads are of the log
 	var cases readCases
 	s.serveHere(cases.count(hooks{store: func(to batcher.Store) batcher.Store {
 		return storeFunc(func(ctx context.Context, b *batcher.Batch) error {
-			d.dawdle(ctx, 1, 40*time.Millisecond) // so that some are read from the log
+			reading.Lock()
+			defer reading.Unlock()
 			return to.Commit(ctx, b)
 		})
 	}}))
 	st := s.open(client.WithMaxDepth(depth))
 	var runs, saved atomic.Int64
 	roundTrip := func(ctx context.Context, text string) error {
-		run := fmt.Sprintf("run-%d", runs.Add(1))
+		no := runs.Add(1)
+		run := fmt.Sprintf("run-%d", no)
 		published, err := json.Marshal(json.RawMessage(text))
 		if err != nil {
 			return err
 		}
-		if err := st.SaveStep(ctx, run, 1, "n", json.RawMessage(text)); err != nil {
-			return err
+		saveAndLoad := func() (early json.RawMessage, err error) {
+			if no%2 == 0 { // every other one is read from the log, the others from where they are by then
+				reading.RLock()
+				defer reading.RUnlock()
+			}
+			if err := st.SaveStep(ctx, run, 1, "n", json.RawMessage(text)); err != nil {
+				return nil, err
+			}
+			saved.Add(1)
+			early, _, err = st.LoadLatest(ctx, run)
+			return early, err
 		}
-		saved.Add(1)
-		early, _, err := st.LoadLatest(ctx, run) // from the log, or already from the database
+		early, err := saveAndLoad()
 		if err != nil {
 			return err
 		}
@@ -188,8 +198,8 @@ func TestAnyStateComesBackFromTheLogAndFromTheDatabase(t *testing.T) {
 			rt.Fatal(err)
 		}
 	})
-	require.Greater(t, cases.tail.Load(), saved.Load()/10, "many were read from the log")
-	require.GreaterOrEqual(t, cases.row.Load(), saved.Load()/2, "many were read from the database")
+	require.GreaterOrEqual(t, cases.tail.Load(), saved.Load()/2, "read from the log")
+	require.GreaterOrEqual(t, cases.row.Load()+cases.overtaken.Load(), saved.Load(), "read from the database")
 }
 
 // sameAs says how got is not what the engine makes of the state want: MariaDB keeps the text, MySQL the value.

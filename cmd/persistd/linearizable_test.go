@@ -61,7 +61,7 @@ func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	}
 
 	require.GreaterOrEqual(t, w.History.Len(), 20_000)
-	require.NoError(t, w.History.Check(time.Minute))
+	require.NoError(t, w.History.Check(10*time.Minute))
 	did := &w.Counts
 	require.Positive(t, did.Committed.Load())
 	for name, n := range map[string]*atomic.Int64{
@@ -69,7 +69,7 @@ func TestReadsAreLinearizablePerKeyWhileAReplicaIsKilled(t *testing.T) {
 	} {
 		require.Greaterf(t, n.Load(), int64(200), "calls on %s", name)
 	}
-	require.Positive(t, s.owned("other")+s.owned("third"), "somebody went on where the dead replica was")
+	s.eventually("somebody goes on where the dead replica was", func() bool { return s.owned("other")+s.owned("third") == 2 })
 	for name, n := range map[string]*atomic.Int64{
 		"a row alone": &cases.row, "a tail before the row": &cases.tailFirst, "a row before the tail": &cases.rowFirst,
 		"a tail that was overtaken": &cases.overtaken,

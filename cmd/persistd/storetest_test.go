@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/persistd/persistd/internal/devstack"
@@ -38,15 +39,26 @@ func TestTheStoreThroughPersistdPassesTheConformanceSuiteWhileAllBehindTheLogDie
 	t.Parallel()
 	db, dsn := stacktest.OwnDatabase(t)
 	s := newStack(t, stacktest.NATS(t).URL(), dsn)
-	daemon := s.mortal(31, 4*time.Second)
-	outages := s.outages(db, 32)
+	logged := s.countLogged()
+	daemon := s.mortal(lives{done: logged.Load, least: 150, seed: 31}) // of some 3400
+	outages := s.outages(db, lives{done: logged.Load, least: 400, seed: 32})
 	storetest.Run(t, s.opener(client.WithAttemptTimeout(time.Second), client.WithTimeout(2*time.Minute), client.WithCloseTimeout(2*time.Minute)),
 		storetest.WithPatience(2*time.Minute))
 	outages.stop()
 	daemon.stop()
 	require.Positive(t, daemon.kills.Load(), "kills of the daemon")
 	require.Positive(t, outages.n.Load(), "outages of MySQL")
-	t.Logf("%d kills of the daemon, %d outages of MySQL", daemon.kills.Load(), outages.n.Load())
+	t.Logf("%d events, %d kills of the daemon, %d outages of MySQL", logged.Load(), daemon.kills.Load(), outages.n.Load())
+}
+
+// countLogged counts what is published to the log.
+func (s *stack) countLogged() *atomic.Int64 {
+	s.t.Helper()
+	var n atomic.Int64
+	_, err := s.nc.Subscribe("persistd.write.>", func(*nats.Msg) { n.Add(1) })
+	require.NoError(s.t, err)
+	require.NoError(s.t, s.nc.Flush())
+	return &n
 }
 
 // outages are times at which the database is not there.
@@ -55,28 +67,27 @@ type outages struct {
 	stop func()
 }
 
-// outages kills the database first within six seconds, then every eight to sixteen, and starts it again one to two seconds later, until stop.
-func (s *stack) outages(db *devstack.Database, seed uint64) *outages {
+// outages kills the database when so much has been done since it was back, and starts it again one to two seconds later, until stop.
+func (s *stack) outages(db *devstack.Database, l lives) *outages {
 	s.t.Helper()
 	o := &outages{}
-	draw := rand.New(rand.NewPCG(seed, seed))
+	draw := rand.New(rand.NewPCG(l.seed, l.seed))
 	end, ended := make(chan struct{}), make(chan struct{})
 	o.stop = sync.OnceFunc(func() { close(end); <-ended })
 	s.t.Cleanup(o.stop)
-	wait := func(least time.Duration) bool {
-		select {
-		case <-time.After(least + time.Duration(draw.Int64N(int64(least)))):
-			return true
-		case <-end:
-			return false
-		}
-	}
 	go func() {
 		defer close(ended)
-		for pause := 3 * time.Second; wait(pause); pause = 8 * time.Second {
+		for {
+			dies := l.done() + l.least + draw.Int64N(l.least)
+			if !until(end, func() bool { return l.done() >= dies }) {
+				return
+			}
 			db.Kill()
 			o.n.Add(1)
-			wait(time.Second)
+			select {
+			case <-time.After(time.Second + time.Duration(draw.Int64N(int64(time.Second)))):
+			case <-end:
+			}
 			if err := db.Restart(context.Background()); err != nil {
 				s.t.Errorf("start database again: %v", err)
 				return

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +18,7 @@ func TestATransactionOfManyPartsIsAppliedOnceAndWholeThoughTheConnectionIsCut(t 
 	s.audited()
 	s.serveHere(hooks{})
 	nats := newCutter(t, s.url)
-	st, err := client.Open[json.RawMessage](t.Context(), nats.url(), client.WithCompression(0))
+	st, err := client.Open[json.RawMessage](t.Context(), nats.url(), client.WithCompression(0), client.WithTimeout(5*time.Minute))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = st.Close() })
 

@@ -131,7 +131,7 @@ func TestVerifyFindsNothingWhereNothingIsWrong(t *testing.T) {
 		}
 	})
 	for range 5 {
-		c := s.clean("--pause=100ms")
+		c := s.clean("--pause=1s")
 		require.Greater(t, c.Events, int64(80))
 		require.Positive(t, c.Superseded)
 		require.Positive(t, c.Deleted)
@@ -139,9 +139,9 @@ func TestVerifyFindsNothingWhereNothingIsWrong(t *testing.T) {
 		require.EqualValues(t, 6, c.Letters, "two of an old attempt, two that are no JSON, two that the database refuses")
 		require.Greater(t, c.Scanned, int64(60))
 		require.Zero(t, c.Foreign)
-		s.clean("--run=run-1", "--run=run-4", "--pause=100ms")
-		s.clean("--sample=50%", "--pause=100ms")
-		s.clean("--since=1h", "--skip-extra", "--pause=100ms")
+		s.clean("--run=run-1", "--run=run-4", "--pause=1s")
+		s.clean("--sample=50%", "--pause=1s")
+		s.clean("--since=1h", "--skip-extra", "--pause=1s")
 	}
 	close(end)
 	writing.Wait()

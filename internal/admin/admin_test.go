@@ -153,7 +153,7 @@ func TestChecksRunConcurrently(t *testing.T) {
 		return nil
 	}
 	s := start(t, admin.Options{
-		CheckTimeout: 5 * time.Second,
+		CheckTimeout: time.Minute,
 		Ready:        []admin.Check{{Name: "a", Check: meet}, {Name: "b", Check: meet}},
 	})
 	code, body := get(t, s.Addr(), "/readyz")
@@ -164,7 +164,7 @@ func TestACheckThatHangsFailsByNameAndIsNotRunTwice(t *testing.T) {
 	t.Parallel()
 	var running, runs atomic.Int32
 	release := make(chan struct{})
-	s := start(t, admin.Options{CheckTimeout: 20 * time.Millisecond, Ready: []admin.Check{
+	s := start(t, admin.Options{CheckTimeout: 500 * time.Millisecond, Ready: []admin.Check{
 		passing("nats"),
 		{Name: "mysql", Check: func(context.Context) error { // ignores its ctx, as it should not
 			require.EqualValues(t, 1, running.Add(1))
@@ -177,14 +177,14 @@ func TestACheckThatHangsFailsByNameAndIsNotRunTwice(t *testing.T) {
 	for range 5 {
 		code, body := get(t, s.Addr(), "/readyz")
 		require.Equal(t, 503, code)
-		require.Regexp(t, `\[\+\]nats ok\n\[-\]mysql failed: no answer for \d+ms\n`, body)
+		require.Regexp(t, `\[\+\]nats ok\n\[-\]mysql failed: no answer for \S+\n`, body)
 	}
 	require.EqualValues(t, 1, runs.Load())
 	close(release)
 	require.Eventually(t, func() bool {
 		code, _ := get(t, s.Addr(), "/readyz")
 		return code == 200
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func TestMetrics(t *testing.T) {

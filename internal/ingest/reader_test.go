@@ -103,7 +103,7 @@ func TestEventsKeepTheirBytes(t *testing.T) {
 
 func TestReadStopsPromptly(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stacktest.NATS(t).URL(), Config{Heartbeat: 5 * time.Second})
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{Heartbeat: time.Hour, RequestTimeout: time.Hour, MaxWait: time.Hour})
 	ctx, cancel := context.WithCancelCause(within(t))
 	done := make(chan error, 1)
 	delivered := make(chan struct{}, 1)
@@ -117,7 +117,7 @@ func TestReadStopsPromptly(t *testing.T) {
 	select {
 	case err := <-done:
 		require.ErrorIs(t, err, why)
-	case <-time.After(2 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Read goes on after its context ended")
 	}
 	s, err := w.js.Stream(within(t), w.stream.Name())
@@ -125,7 +125,7 @@ func TestReadStopsPromptly(t *testing.T) {
 	require.Eventually(t, func() bool {
 		si, err := s.Info(context.Background())
 		return err == nil && si.State.Consumers == 0
-	}, 10*time.Second, 10*time.Millisecond, "the consumer is left on the server")
+	}, time.Minute, 10*time.Millisecond, "the consumer is left on the server")
 }
 
 // Nothing more than the read-ahead is taken from the log while delivery is blocked.
@@ -175,7 +175,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 					}
 				}
 				return quiet > 20
-			}, 20*time.Second, 10*time.Millisecond)
+			}, time.Minute, 10*time.Millisecond)
 			require.LessOrEqual(t, sent, test.bound)
 			require.NotZero(t, sent)
 			close(release)

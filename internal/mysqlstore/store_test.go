@@ -23,10 +23,13 @@ var created = time.Date(2026, 2, 3, 4, 5, 6, 123456789, time.UTC)
 
 var testLog = Log{Stream: "PERSISTD", Created: created, Partitions: 4}
 
+// leased is for how long leases run here: so long that none is nearly over for what a busy machine is doing meanwhile.
+const leased = 10 * time.Minute
+
 // open is a store of owner "one" on dsn, closed when t ends; with may change its settings.
 func open(t testing.TB, dsn string, with ...func(*Config)) *Store {
 	t.Helper()
-	c := Config{DSN: dsn, Owner: "one"}
+	c := Config{DSN: dsn, Owner: "one", Lease: leased}
 	for _, f := range with {
 		f(&c)
 	}

@@ -49,9 +49,9 @@ func TestStopAnswersWatchesAndTooManyAreTurnedAway(t *testing.T) {
 
 func TestWatchThatTakesTooLongToReadSaysSo(t *testing.T) {
 	t.Parallel()
-	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.ReadTimeout = 50 * time.Millisecond })
+	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.ReadTimeout = time.Second })
 	r.data.set(func(d *data) { d.hold = make(chan struct{}) })
-	require.Equal(t, "watch: read timed out after 50ms", refused(t, ask(t, nc, wire.VerbWatch, `{"run_id":"run/1","wait_ms":20}`), wire.StatusUnavailable))
+	require.Equal(t, "watch: read timed out after 1s", refused(t, ask(t, nc, wire.VerbWatch, `{"run_id":"run/1","wait_ms":20}`), wire.StatusUnavailable))
 }
 
 // While MySQL is behind, who reads steps waits for it. The reads that need not wait are answered.
@@ -76,8 +76,8 @@ func TestStepsThatWaitKeepNothingElseFromBeingAnswered(t *testing.T) {
 
 func TestStepsThatAreNotCommittedInTimeSayWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
-	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.ReadTimeout = 50 * time.Millisecond })
+	r, nc := serve(t, func(c *service.Config, _ *readpath.Reader) { c.ReadTimeout = time.Second })
 	r.data.set(func(d *data) { d.last, d.position = 10, 8 })
-	require.Equal(t, "wait for event 10 to be committed: read timed out after 50ms",
+	require.Equal(t, "wait for event 10 to be committed: read timed out after 1s",
 		refused(t, ask(t, nc, wire.VerbSteps, `{"run_id":"run/1"}`), wire.StatusUnavailable))
 }

@@ -19,7 +19,7 @@ func (w *world) remake() {
 	w.log.gone = true
 	w.mu.Unlock()
 	d := newDice(w.seed, "remake")
-	time.Sleep(d.between(0, 3*lease)) //nolint:forbidigo // virtual.
+	wait(d.between(0, 3*lease))
 	w.mu.Lock()
 	w.former = append(w.former, w.log)
 	w.log = newLog(w.plan.partitions, 1000, w.log.generation+1)
@@ -104,7 +104,7 @@ const handedOverWithin = 2 * lease
 
 // within waits until ok, which is asked with the world in hand.
 func (w *world) within(limit time.Duration, ok func() bool) bool {
-	for began := time.Now(); ; time.Sleep(lease / 20) { //nolint:forbidigo // virtual.
+	for began := time.Now(); ; wait(lease / 20) {
 		w.mu.Lock()
 		done := ok()
 		w.mu.Unlock()

@@ -90,7 +90,7 @@ var edits = []edit{
 	},
 	{
 		"older attempts are shown", "readpath/candidates.go",
-		"	if ev.Attempt < c.begun && !exempt {", "	if ev.Attempt < c.begun && !exempt && broken(`%s`) == 0 {", 500,
+		"	if ev.Attempt < c.begun && !exempt {", "	if ev.Attempt < c.begun && !exempt && broken(`%s`) == 0 {", 1000,
 	},
 	{
 		"a bound never goes back", "position/tracker.go",

@@ -71,12 +71,15 @@ func (w *world) run() {
 	w.counts.schedules++
 }
 
+// wait lets so much of the virtual time pass.
+func wait(d time.Duration) { <-time.After(d) }
+
 // act does the plan's deeds.
 func (w *world) act() {
 	var terminated sync.WaitGroup
 	defer terminated.Wait()
 	for _, a := range w.plan.acts {
-		time.Sleep(a.at - time.Since(w.began)) //nolint:forbidigo // virtual.
+		wait(a.at - time.Since(w.began))
 		w.mu.Lock()
 		p := w.slots[a.replica].current
 		if a.what != restore {
@@ -102,7 +105,7 @@ func (w *world) act() {
 			w.restore()
 		}
 	}
-	time.Sleep(w.plan.duration - time.Since(w.began)) //nolint:forbidigo // virtual.
+	wait(w.plan.duration - time.Since(w.began))
 }
 
 func (w *world) processOf(s *slot) *process {
@@ -178,7 +181,7 @@ func (w *world) heal() {
 // settle waits until all is committed.
 func (w *world) settle() bool {
 	for range 600 {
-		time.Sleep(lease / 20) //nolint:forbidigo // virtual.
+		wait(lease / 20)
 		w.mu.Lock()
 		done := true
 		for p, row := range w.db.partitions[w.log.made] {

@@ -154,7 +154,7 @@ func (v *worker) publish(t *transaction) (seq uint64, ok bool) {
 			w.counts.acked++
 			return seq, true
 		}
-		time.Sleep(v.d.between(20*time.Millisecond, 150*time.Millisecond)) //nolint:forbidigo // virtual.
+		wait(v.d.between(20*time.Millisecond, 150*time.Millisecond))
 	}
 	return 0, false
 }
@@ -213,7 +213,7 @@ type read struct {
 func (w *world) readSome(name string) {
 	d := w.diceOf(name)
 	for range w.plan.readsEach {
-		time.Sleep(d.between(0, w.plan.pause)) //nolint:forbidigo // virtual.
+		wait(d.between(0, w.plan.pause))
 		k := key{wire.KindCheckpoint, pick(d, []string{"c0", "c1"})}
 		if d.chance(0.8) {
 			r := w.runs[d.n(len(w.runs))]

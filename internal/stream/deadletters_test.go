@@ -105,7 +105,7 @@ func TestPutKeepsOneLetterPerEvent(t *testing.T) {
 			Subject: "persistd.dlq.0.0", Header: nats.Header{wire.HeaderMsgID: {s.Created().Format(time.RFC3339Nano) + ":2"}},
 		})
 		return err == nil && !ack.Duplicate
-	}, 10*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.NoError(t, s.DeadLetters().Put(within(t), events[:1]))
 	require.Len(t, letters(t, s), 3)
 }

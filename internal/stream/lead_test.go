@@ -32,16 +32,16 @@ func TestI6ALeaderIsBelievedWhileNoOtherCanHaveBeenElected(t *testing.T) {
 		require.NoError(t, confirm(), "one of two others is a majority with itself")
 		require.NoError(t, confirm())
 		require.Equal(t, 1, asked)
-		time.Sleep(2*time.Second - 1) //nolint:forbidigo // virtual
+		<-time.After(2*time.Second - 1) // virtual
 		require.NoError(t, confirm())
 		require.Equal(t, 1, asked, "4 s less a margin of 1 s, less the second for which it has not heard of the other")
-		time.Sleep(time.Nanosecond) //nolint:forbidigo // virtual
+		<-time.After(time.Nanosecond) // virtual
 		answer = peers(3*time.Second, time.Minute)
 		require.ErrorIs(t, confirm(), errCutOff)
 		require.Equal(t, 2, asked)
 		answer.Replicas[0].Active = 2 * time.Second
 		require.NoError(t, confirm())
-		time.Sleep(time.Second) //nolint:forbidigo // virtual
+		<-time.After(time.Second) // virtual
 		answer = peers(time.Millisecond)
 		answer.Replicas[0].Offline = true
 		require.ErrorIs(t, confirm(), errCutOff)
@@ -56,13 +56,13 @@ func TestI6ALeaderIsBelievedWhileNoOtherCanHaveBeenElected(t *testing.T) {
 		require.ErrorIs(t, confirm(), errCutOff, "of five it needs two others")
 		answer.Replicas[2].Active = time.Second
 		require.NoError(t, confirm())
-		time.Sleep(time.Minute) //nolint:forbidigo // virtual
+		<-time.After(time.Minute) // virtual
 		copies, answer = 1, nil
 		require.NoError(t, confirm(), "a log on one server has one leader")
 
-		time.Sleep(time.Minute) //nolint:forbidigo // virtual
+		<-time.After(time.Minute) // virtual
 		l.ask = func(ctx context.Context) (*jetstream.ClusterInfo, int, error) {
-			time.Sleep(5 * time.Second) //nolint:forbidigo // virtual
+			<-time.After(5 * time.Second) // virtual
 			return peers(time.Millisecond, time.Millisecond), 3, nil
 		}
 		require.ErrorIs(t, confirm(), errCutOff, "an answer that took longer than the others wait says nothing")

@@ -99,7 +99,7 @@ func TestAFullClientBlocksUntilThereIsRoomOrTheCtxEnds(t *testing.T) {
 			queued := 0
 			var err error
 			for err == nil && queued < 10 {
-				if err = st.SaveStep(within(t, soon), "run", queued, "", state{Text: noise(1000)}); err == nil {
+				if err = st.SaveStep(within(t, 10*soon), "run", queued, "", state{Text: noise(1000)}); err == nil {
 					queued++
 				}
 			}

@@ -195,7 +195,7 @@ func TestALogThatTakesNoBatchSaysWhy(t *testing.T) {
 		says string
 		wait time.Duration
 	}{
-		{"it is full", func(t *testing.T, l *thelog) { l.create(t, 1<<20) }, client.ErrLogFull, "maximum bytes", 4 * time.Second},
+		{"it is full", func(t *testing.T, l *thelog) { l.create(t, 1<<20) }, client.ErrLogFull, "maximum bytes", 10 * time.Second},
 		{"it is not set up for them", func(t *testing.T, l *thelog) {
 			l.update(t, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false })
 		}, client.ErrRejected, "allow_atomic", eventually},

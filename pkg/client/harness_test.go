@@ -19,7 +19,7 @@ import (
 const (
 	// soon is long enough for whatever is to happen, eventually is how long a test waits for it at most.
 	soon       = 200 * time.Millisecond
-	eventually = 20 * time.Second
+	eventually = time.Minute
 	poll       = 5 * time.Millisecond
 	partitions = 8
 )

@@ -122,7 +122,7 @@ func TestAWatchOfOneMySQLStoreSeesWhatAnotherSaves(t *testing.T) {
 	t.Parallel()
 	dsn := stacktest.Database(t)
 	one := mysqlStore(t, dsn)
-	two := mysqlStore(t, dsn, client.WithTimeout(300*time.Millisecond)) // shorter than a watch may wait for news
+	two := mysqlStore(t, dsn, client.WithTimeout(2*time.Second)) // shorter than a watch may wait for news
 	ctx, cancel := context.WithTimeout(t.Context(), eventually)
 	defer cancel()
 	seen := make(chan string)
@@ -138,7 +138,7 @@ func TestAWatchOfOneMySQLStoreSeesWhatAnotherSaves(t *testing.T) {
 		}
 		done <- nil
 	}()
-	<-time.After(2 * 300 * time.Millisecond) // no news is no error
+	<-time.After(3 * time.Second) // no news is no error
 	for i, step := range []int{1, 3, 2, 3} {
 		require.NoError(t, one.SaveStep(ctx, "run", step, "n", state{N: i}))
 		if step > 1 {

@@ -27,7 +27,7 @@ func TestStepsOfARunAreLoggedInOrderAndOnceWhateverTheConnectionDoes(t *testing.
 			t.Parallel()
 			l := newLog(t)
 			p := newProxy(t, l.url)
-			st := open[state](t, p.url(), client.WithDurability(row.save), client.WithAttemptTimeout(100*time.Millisecond), client.WithMaxInFlight(64, 1<<20),
+			st := open[state](t, p.url(), client.WithDurability(row.save), client.WithAttemptTimeout(100*time.Millisecond), client.WithMaxInFlight(64, 1<<20), client.WithTimeout(5*time.Minute),
 				client.WithNATSOptions(nats.Timeout(100*time.Millisecond)))
 
 			published := l.tap(t)

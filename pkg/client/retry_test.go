@@ -40,7 +40,7 @@ func TestARetryHasTheSameMessageIDAndTheLogHoldsOne(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	p := newProxy(t, l.url)
-	st := open[state](t, p.url(), client.WithAttemptTimeout(50*time.Millisecond))
+	st := open[state](t, p.url(), client.WithAttemptTimeout(soon))
 	published := l.tap(t)
 
 	p.dropAnswers(true)
@@ -139,14 +139,14 @@ func TestAnUnansweredPublishIsNotRetriedPastTheLimit(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	p := newProxy(t, l.url)
-	st := open[state](t, p.url(), client.WithAttemptTimeout(20*time.Millisecond), client.WithRetryLimit(soon))
+	st := open[state](t, p.url(), client.WithAttemptTimeout(soon), client.WithRetryLimit(2*time.Second))
 
 	p.dropAnswers(true)
 	published := l.tap(t)
 	started := time.Now()
 	err := st.SaveStep(t.Context(), "run", 1, "", state{})
 	require.ErrorIs(t, err, client.ErrOutcomeUnknown)
-	require.ErrorContains(t, err, "gave up after 200ms")
+	require.ErrorContains(t, err, "gave up after 2s")
 	require.Less(t, time.Since(started), eventually)
 	for requireSoon(t, published); len(published) > 0; {
 		<-published

@@ -153,7 +153,7 @@ var outbox = []sentence{
 		require.Empty(t, got)
 	}},
 	{"what is not marked in time is given to somebody else", func(t *testing.T, s *suite) {
-		a, b := s.open(t, Settings{EventLease: lease}), s.another(t)
+		a, b := s.open(t, Settings{EventLease: lease}), s.open(t, Settings{EventLease: time.Minute})
 		ids, started := s.emit(t, unique("run"), 2), time.Now()
 		got, err := a.PendingEvents(t.Context(), 1)
 		require.NoError(t, err)

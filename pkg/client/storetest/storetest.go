@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,22 @@ func (s *suite) another(t *testing.T) client.Store[State] {
 func (s *suite) eventually(t *testing.T, check func(c *assert.CollectT)) {
 	t.Helper()
 	require.EventuallyWithT(t, check, s.patience, 10*time.Millisecond)
+}
+
+// ping pings until somebody answers: a ping is not tried again, and what the store is of may be away for a moment.
+func (s *suite) ping(ctx context.Context, st client.Store[State]) error {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	for {
+		err := st.Ping(ctx)
+		if !errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil {
+			return err //nolint:wrapcheck // the test's caller is to see it as it is.
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // unique is an id that nobody else uses.

@@ -84,7 +84,7 @@ var workers = []sentence{
 				s.st.CopyRun(t.Context(), run, 3, run+"-copy"), failure(s.st.Steps(t.Context(), run, 0, 0)),
 				failure(s.st.ListRuns(t.Context(), client.RunFilter{Prefix: prefix})), failure(s.st.ListCheckpointsV2(t.Context(), run)),
 				s.st.WithTransaction(t.Context(), func(tx client.Tx[State]) error { return tx.SaveStep(run, 4, "", State{N: 4}) }),
-				s.st.Flush(t.Context()), s.st.Ping(t.Context()), s.st.DeleteRun(t.Context(), run+"-copy"),
+				s.st.Flush(t.Context()), s.ping(t.Context(), s.st), s.st.DeleteRun(t.Context(), run+"-copy"),
 			)
 			if _, beginErr := s.st.BeginAttempt(t.Context(), run); beginErr != nil {
 				err = errors.Join(err, beginErr)
