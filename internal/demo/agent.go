@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// recorded is one step of a run: what a worker saves.
-type recorded struct {
+// Step is one step of a run: what a worker saves.
+type Step struct {
 	RunID  string          `json:"run_id"`
 	Step   int             `json:"step"`
 	NodeID string          `json:"node_id"`
@@ -21,7 +21,7 @@ type recorded struct {
 }
 
 // Runs gives the workers runs to save: the steps of one run, in order. It is called by many goroutines.
-type Runs func(rng *rand.Rand) []recorded
+type Runs func(rng *rand.Rand) []Step
 
 // turn is what one step of an agent adds to its state.
 type turn struct {
@@ -38,7 +38,7 @@ var (
 )
 
 // Synthetic makes agent-like runs: 6 to 20 steps, each with the whole conversation so far, from about 1 to 40 KB.
-func Synthetic(rng *rand.Rand) []recorded {
+func Synthetic(rng *rand.Rand) []Step {
 	steps := 6 + rng.IntN(15)
 	perTurn := 900 + rng.IntN(1200)
 	state := struct {
@@ -46,7 +46,7 @@ func Synthetic(rng *rand.Rand) []recorded {
 		Messages []turn         `json:"messages"`
 		Env      map[string]any `json:"env"`
 	}{Goal: prose(rng, 80), Env: map[string]any{"cwd": "/repo", "branch": "fix/🐛-" + prose(rng, 8), "open_file": nil}}
-	run := make([]recorded, 0, steps)
+	run := make([]Step, 0, steps)
 	for i := range steps {
 		node := nodes[rng.IntN(len(nodes))]
 		state.Messages = append(state.Messages, turn{prose(rng, perTurn/6), node, prose(rng, perTurn/2+rng.IntN(perTurn))})
@@ -55,7 +55,7 @@ func Synthetic(rng *rand.Rand) []recorded {
 		if err != nil {
 			panic(fmt.Sprintf("assertion: marshal synthetic state: %v", err))
 		}
-		run = append(run, recorded{Step: i + 1, NodeID: node, State: raw})
+		run = append(run, Step{Step: i + 1, NodeID: node, State: raw})
 	}
 	return run
 }
@@ -70,8 +70,18 @@ func prose(rng *rand.Rand, n int) string {
 	return b.String()
 }
 
-// Recorded reads runs from a file of steps, one JSON object {"run_id","step","node_id","state"} a line, gzip-compressed or not.
+// Recorded gives the workers the runs of a recording; see [Recording].
 func Recorded(path string) (Runs, error) {
+	runs, err := Recording(path)
+	if err != nil {
+		return nil, err
+	}
+	return func(rng *rand.Rand) []Step { return runs[rng.IntN(len(runs))] }, nil
+}
+
+// Recording reads runs from a file of steps, one JSON object {"run_id","step","node_id","state"} a line, gzip-compressed or not. It returns the
+// steps of each run, in the file's order; there is one run at least.
+func Recording(path string) ([][]Step, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open steps: %w", err)
@@ -83,11 +93,11 @@ func Recorded(path string) (Runs, error) {
 			return nil, fmt.Errorf("read steps from %s: %w", path, err)
 		}
 	}
-	var runs [][]recorded
+	var runs [][]Step
 	byID := map[string]int{}
 	dec := json.NewDecoder(in)
 	for line := 1; ; line++ {
-		var r recorded
+		var r Step
 		if err := dec.Decode(&r); err == io.EOF {
 			break
 		} else if err != nil {
@@ -111,5 +121,5 @@ func Recorded(path string) (Runs, error) {
 	if len(runs) == 0 {
 		return nil, fmt.Errorf("read steps from %s: it has none", path)
 	}
-	return func(rng *rand.Rand) []recorded { return runs[rng.IntN(len(runs))] }, nil
+	return runs, nil
 }

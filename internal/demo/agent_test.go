@@ -44,13 +44,13 @@ func TestRecordedRunsAreReadFromAFile(t *testing.T) {
 	for name, content := range map[string][]byte{"plain": []byte(lines), "gzip": zip(t, lines)} {
 		runs, err := Recorded(write(t, content))
 		require.NoError(t, err, name)
-		seen := map[string][]recorded{}
+		seen := map[string][]Step{}
 		rng := rand.New(rand.NewPCG(1, 1))
 		for range 100 {
 			run := runs(rng)
 			seen[run[0].RunID] = run
 		}
-		require.Equal(t, map[string][]recorded{
+		require.Equal(t, map[string][]Step{
 			"a": {{"a", 1, "x", json.RawMessage(`{"n":"\u003c1\u003e"}`)}, {"a", 2, "z", json.RawMessage(`[]`)}},
 			"b": {{"b", 7, "y", json.RawMessage(`null`)}},
 		}, seen, name)

@@ -71,7 +71,7 @@ func (f *fleet) work(ctx context.Context, worker int, st client.Store[json.RawMe
 	}
 }
 
-func (f *fleet) save(ctx context.Context, st client.Store[json.RawMessage], run string, s recorded) bool {
+func (f *fleet) save(ctx context.Context, st client.Store[json.RawMessage], run string, s Step) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveDeadline)
 	defer cancel()
 	f.ledger.tried(run, s.Step, s.State)

@@ -14,15 +14,15 @@ import (
 	"time"
 
 	"github.com/persistd/persistd/internal/config"
+	"github.com/persistd/persistd/internal/devstack"
 )
 
 // daemon is `persistd serve` as a process of its own, which can be killed.
 type daemon struct {
-	binary string
-	env    []string
-	log    string
-	cmd    *exec.Cmd
-	exited chan error
+	binary  string
+	env     []string
+	log     string
+	process *devstack.Program // nil when there is none
 }
 
 // start starts the process; what it logs is appended to its file.
@@ -36,39 +36,31 @@ func (d *daemon) start() error {
 	own := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, config.EnvPrefix) })
 	cmd.Env = append(own, d.env...)
 	cmd.Stdout, cmd.Stderr = out, out
-	err = cmd.Start()
-	if closeErr := out.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	d.process, err = devstack.StartProgram(cmd)
+	if err := errors.Join(err, out.Close()); err != nil { // the child has its own
 		return fmt.Errorf("start daemon: %w", err)
 	}
-	d.cmd, d.exited = cmd, make(chan error, 1)
-	go func(c chan<- error) { c <- cmd.Wait() }(d.exited) // ends with the process, which kill and stop see to
 	return nil
 }
 
 // kill sends SIGKILL and waits.
 func (d *daemon) kill() {
-	if d.cmd != nil {
-		_ = d.cmd.Process.Kill() // it may be gone already
-		<-d.exited               //nolint:errcheck // killed is how it ended.
-		d.cmd = nil
+	if d.process != nil {
+		d.process.Kill()
+		d.process = nil
 	}
 }
 
 // stop sends SIGTERM and waits for a clean exit; after limit it kills.
 func (d *daemon) stop(limit time.Duration) error {
-	if d.cmd == nil {
+	if d.process == nil {
 		return nil
 	}
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		d.kill()
-		return fmt.Errorf("stop daemon: %w", err)
-	}
+	d.process.Signal(syscall.SIGTERM)
 	select {
-	case err := <-d.exited:
-		d.cmd = nil
+	case <-d.process.Done():
+		err := d.process.Err()
+		d.process = nil
 		if err != nil {
 			return fmt.Errorf("stop daemon: %w", err)
 		}
@@ -117,12 +109,13 @@ var errWent = errors.New("daemon ended by itself")
 
 // alive returns errWent if the process ended although nobody asked it to.
 func (d *daemon) alive(context.Context) error {
-	if d.cmd == nil {
+	if d.process == nil {
 		return nil
 	}
 	select {
-	case err := <-d.exited:
-		d.cmd = nil
+	case <-d.process.Done():
+		err := d.process.Err()
+		d.process = nil
 		return fmt.Errorf("%w: %w\n%s", errWent, err, d.tail())
 	default:
 		return nil

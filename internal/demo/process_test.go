@@ -68,7 +68,7 @@ func TestDaemonIsStoppedAndKilled(t *testing.T) {
 		require.NoError(t, d.start())
 		d.says(t, "up")
 		require.EqualError(t, d.stop(50*time.Millisecond), "stop daemon: it did not stop within 50ms")
-		require.Nil(t, d.cmd, "it is gone")
+		require.Nil(t, d.process, "it is gone")
 	})
 }
 

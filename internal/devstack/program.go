@@ -30,6 +30,12 @@ func (p *Program) Err() error {
 	return p.process.err
 }
 
+// State is what the system says of it when it has ended. It waits for the end.
+func (p *Program) State() *os.ProcessState {
+	<-p.process.done
+	return p.process.cmd.ProcessState
+}
+
 // Signal sends sig; a program that has ended is no error.
 func (p *Program) Signal(sig os.Signal) { p.process.signal(sig) }
 

@@ -42,6 +42,9 @@ var shared struct {
 	err  error
 }
 
+// maxStore is what streams may reserve, whatever the disk has: a test of a size must not depend on what is free that day.
+const maxStore = 1 << 40
+
 var databases atomic.Int64 // how many were made, to name them
 
 // Main runs a package's tests, stops the shared server, and fails the run when a
@@ -120,7 +123,7 @@ func NATS(t testing.TB) *devstack.NATS {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startWait)
 	defer cancel()
-	n, err := devstack.StartNATS(ctx, devstack.NATSOptions{Dir: t.TempDir()})
+	n, err := devstack.StartNATS(ctx, devstack.NATSOptions{Dir: t.TempDir(), MaxStore: maxStore})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +141,7 @@ func NATSProcess(t testing.TB) *devstack.NATSProcess {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startWait)
 	defer cancel()
-	n, err := devstack.StartNATSProcess(ctx, devstack.NATSOptions{Dir: t.TempDir(), SyncAlways: true})
+	n, err := devstack.StartNATSProcess(ctx, devstack.NATSOptions{Dir: t.TempDir(), SyncAlways: true, MaxStore: maxStore})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +155,7 @@ func NATSCluster(t testing.TB) *devstack.NATSCluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startWait)
 	defer cancel()
-	c, err := devstack.StartNATSCluster(ctx, devstack.NATSOptions{Dir: t.TempDir(), Monitor: true})
+	c, err := devstack.StartNATSCluster(ctx, devstack.NATSOptions{Dir: t.TempDir(), Monitor: true, MaxStore: maxStore})
 	if err != nil {
 		t.Fatal(err)
 	}
