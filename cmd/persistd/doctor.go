@@ -79,7 +79,7 @@ func (cmd *doctorCmd) Run(ctx context.Context, env config.LookupEnv, std std) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorWait)
 	defer cancel()
-	r, setup := &report{}, setup{cfg: cfg}
+	r, setup := &report{}, setup{cfg: cfg, replays: cfg.Stream.ReplayWindow}
 	setup.examineNATS(ctx, r, cmd.Monitor, cmd.Wait)
 	setup.examineDatabase(ctx, r)
 	r.Outcomes = setup.outcomes()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,10 +19,29 @@ func (s *stack) examined(more ...string) (report, error) {
 	s.t.Helper()
 	var out, errs bytes.Buffer
 	env := s.settings()
-	err := run(s.t.Context(), append([]string{"doctor", "-o", "json", "--wait", "2s"}, more...), func(k string) (string, bool) { v, ok := env[k]; return v, ok }, &out, &errs)
+	err := run(s.t.Context(), append([]string{"doctor", "-o", "json", "--wait", "3s"}, more...), func(k string) (string, bool) { v, ok := env[k]; return v, ok }, &out, &errs)
 	var r report
 	require.NoError(s.t, json.Unmarshal(out.Bytes(), &r), "%v %s", err, &errs)
 	return r, err
+}
+
+// settled waits until the replicas answer, are ready, and have all partitions.
+func (s *stack) settled(replicas ...string) {
+	s.t.Helper()
+	s.eventually("the replicas have all partitions", func() bool {
+		owned := 0
+		for _, r := range s.statuses(len(replicas)) {
+			if !r.Ready || !slices.Contains(replicas, r.Instance) {
+				return false
+			}
+			for _, p := range r.Partitions {
+				if p.State == "applying" {
+					owned++
+				}
+			}
+		}
+		return owned == 8
+	})
 }
 
 func (r report) level(check string) level {
@@ -62,6 +82,7 @@ func TestTheDoctorTellsWhatASingleServerSurvives(t *testing.T) {
 	require.Equal(t, unknown, r.costs("anything").Level)
 
 	d := s.serveHere(hooks{})
+	s.settled("test")
 	r, err = s.examined()
 	require.NoError(t, err)
 	r.requireLevels(t, map[string]level{
@@ -72,6 +93,10 @@ func TestTheDoctorTellsWhatASingleServerSurvives(t *testing.T) {
 	})
 	require.Equal(t, unknown, r.costs("power cut of one NATS machine").Level)
 	require.Equal(t, fine, r.costs("a nats-server's process dies").Level)
+	require.Contains(t, r.text(), "24h, as "+d.cfg.Instance+" has it")
+	r, err = s.examined("--stream-replay-window=0s") // what the daemon has counts
+	require.NoError(t, err)
+	require.Contains(t, r.text(), "24h, as "+d.cfg.Instance+" has it")
 
 	r, err = s.examined("--nats-monitor", n.MonitorURL())
 	require.NoError(t, err)
@@ -85,6 +110,9 @@ func TestTheDoctorTellsWhatASingleServerSurvives(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, unknown, r.level("fsync"), "what is no monitor says nothing")
 	require.Equal(t, warn, r.level("replicas"))
+	r, err = s.examined("--stream-replay-window=36h")
+	require.NoError(t, err)
+	require.Contains(t, r.text(), "36h, as of the settings given here")
 }
 
 func TestTheDoctorTellsWhatIsWrong(t *testing.T) {
@@ -137,6 +165,7 @@ func TestTheDoctorTellsWhatClustersSurvive(t *testing.T) {
 		s.serveHere(hooks{}, "PERSISTD_STREAM_REPLICAS=3", "PERSISTD_INSTANCE="+name)
 	}
 	s.current(c)
+	s.settled("first", "second")
 	monitors := []string{}
 	for i := range c.Nodes() {
 		monitors = append(monitors, "--nats-monitor", c.Node(i).MonitorURL())

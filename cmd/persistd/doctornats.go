@@ -29,7 +29,8 @@ type setup struct {
 	synced   sync3
 	interval time.Duration // between two syncs, where it is known that not every write is one
 
-	replicas int // of persistd that answered
+	replicas int           // of persistd that answered
+	replays  time.Duration // how long what is committed stays in the log
 
 	database bool // it answered
 	flushed  bool // each commit is
@@ -81,9 +82,8 @@ func (s *setup) examineNATS(ctx context.Context, r *report, monitors []string, w
 	}
 	s.examineSync(ctx, r, nc, monitors)
 	r.either(x.MaxPayload >= 1<<20, areaNATS, "max_payload", warn, humanize.IBytes(uint64(max(0, x.MaxPayload))), "states above it are refused: raise max_payload of the servers")
-	r.either(s.cfg.Stream.ReplayWindow > 0, areaNATS, "replay window", warn, s.cfg.Stream.ReplayWindow.String(),
-		"a database that is restored from a backup lacks what was committed since: set stream.replay_window above the age of the oldest backup that you would restore")
-	s.examineReplicas(ctx, r, nc, wait)
+	all := s.examineReplicas(ctx, r, nc, wait)
+	s.examineWindow(r, all)
 }
 
 func errorText(err error) string {
@@ -109,7 +109,7 @@ func (s *setup) examineLog(r *report, x stream.Survey) {
 		r.either(len(late) == 0, areaNATS, "state of the copies", warn, cmpText(len(late) == 0, "all current", "not current: "+strings.Join(late, ", ")),
 			"until they are, the loss of another server stops the log, or loses what only it has")
 	}
-	r.either(c.Duplicates >= clientRetries, areaNATS, "duplicate window", failed, c.Duplicates.String(),
+	r.either(c.Duplicates >= clientRetries, areaNATS, "duplicate window", failed, config.ShowDuration(c.Duplicates),
 		fmt.Sprintf("clients repeat a publish for %s: what is repeated after the window is written twice. Set stream.duplicate_window", clientRetries))
 	used := float64(x.Log.State.Bytes) / float64(max(1, c.MaxBytes))
 	r.add(areaNATS, "room in the log", roomLevel(used), fmt.Sprintf("%s of %s", humanize.IBytes(x.Log.State.Bytes), humanize.IBytes(uint64(max(0, c.MaxBytes)))),
@@ -178,7 +178,7 @@ func (s *setup) examineSync(ctx context.Context, r *report, nc *nats.Conn, monit
 		r.add(areaNATS, check, fine, fmt.Sprintf("before each acknowledgement, on %d of %d servers asked", len(answers), len(answers)), "")
 		return
 	}
-	r.add(areaNATS, check, warn, "every "+s.interval.String(), adviceSync)
+	r.add(areaNATS, check, warn, "every "+config.ShowDuration(s.interval), adviceSync)
 }
 
 func askMonitors(ctx context.Context, urls []string) (all []jsz, err error) {
@@ -231,17 +231,39 @@ func askSystem(ctx context.Context, nc *nats.Conn) (all []jsz) {
 	}
 }
 
-// examineReplicas asks the daemons that run.
-func (s *setup) examineReplicas(ctx context.Context, r *report, nc *nats.Conn, wait time.Duration) {
+// examineWindow finds out for how long what is committed stays in the log: the owners of the partitions trim it, each as it was told. With
+// nobody there it is what this command was told.
+func (s *setup) examineWindow(r *report, replicas []wire.Status) {
+	const check = "replay window"
+	of := ""
+	for i := range replicas {
+		if told := replicas[i].ReplayWindowSeconds; told != nil {
+			window := time.Duration(*told * float64(time.Second))
+			r.either(window == s.replays || of == "", areaReplicas, check+" of "+replicas[i].Instance, warn, config.ShowDuration(window),
+				"it is not the others', so it depends on who owns a partition: set stream.replay_window alike")
+			if of == "" || window < s.replays {
+				s.replays, of = window, "as "+replicas[i].Instance+" has it"
+			}
+		}
+	}
+	if of == "" {
+		of = "as of the settings given here: no replica tells its own"
+	}
+	r.either(s.replays > 0, areaNATS, check, warn, config.ShowDuration(s.replays)+", "+of,
+		"a database that is restored from a backup lacks what was committed since: set stream.replay_window above the age of the oldest backup that you would restore")
+}
+
+// examineReplicas asks the daemons that run, and returns their answers.
+func (s *setup) examineReplicas(ctx context.Context, r *report, nc *nats.Conn, wait time.Duration) []wire.Status {
 	all, err := askStatus(ctx, nc, wire.Subjects{Prefix: s.cfg.Stream.Prefix}, wait)
 	if err != nil {
 		r.add(areaReplicas, "replicas", failed, err.Error(), "")
-		return
+		return nil
 	}
 	s.replicas = len(all)
 	if len(all) == 0 {
 		r.add(areaReplicas, "replicas", warn, "none answers", "nothing is committed and no read is answered until persistd serve runs; what workers save is in the log meanwhile")
-		return
+		return nil
 	}
 	r.either(len(all) > 1, areaReplicas, "replicas", warn, fmt.Sprint(len(all)), "while the only one is away nothing is committed or read: run two or more")
 	owners, behind := map[int]int{}, 0.0
@@ -262,4 +284,5 @@ func (s *setup) examineReplicas(ctx context.Context, r *report, nc *nats.Conn, w
 	}
 	lag := time.Duration(behind * float64(time.Second)).Round(time.Millisecond)
 	r.either(lag < time.Minute, areaReplicas, "lag", warn, lag.String(), "MySQL does not keep up, or is away: see persistd status")
+	return all
 }

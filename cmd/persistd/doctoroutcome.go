@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/persistd/persistd/internal/config"
+)
 
 const nothing = "nothing that was acknowledged"
 
@@ -85,10 +89,10 @@ func (s *setup) serverLost() outcome {
 }
 
 func (s *setup) window() string {
-	if s.cfg.Stream.ReplayWindow == 0 {
+	if s.replays == 0 {
 		return "nothing is applied again: stream.replay_window is 0"
 	}
-	return fmt.Sprintf("the log applies again what was committed in the last %s", s.cfg.Stream.ReplayWindow)
+	return fmt.Sprintf("the log applies again what was committed in the last %s", config.ShowDuration(s.replays))
 }
 
 func (s *setup) databaseDies() outcome {
@@ -113,7 +117,7 @@ func (s *setup) databasePower() outcome {
 		o.Costs += ": two other nodes have it"
 	case !s.flushed:
 		o.Costs += ": commits of about a second are undone, and " + s.window()
-		if s.cfg.Stream.ReplayWindow == 0 {
+		if s.replays == 0 {
 			o.Level, o.Costs = failed, "commits of about a second, and "+s.window()
 		}
 	}
@@ -127,7 +131,7 @@ func (s *setup) databaseLost() outcome {
 		o.Level, o.Costs = unknown, "it could not be looked at"
 	case s.nodes >= 3:
 		o.Costs += ": two other nodes have it"
-	case s.cfg.Stream.ReplayWindow == 0:
+	case s.replays == 0:
 		o.Level, o.Costs = failed, "what was committed since the backup: "+s.window()
 	default:
 		o.Level, o.Costs = warn, "after a restore from a backup "+s.window()+"; what is older than that, and newer than the backup, is lost"

@@ -33,9 +33,10 @@ const statusTimeout = 600 * time.Millisecond
 func (d *daemon) status(ctx context.Context) wire.Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	window := d.cfg.Stream.ReplayWindow.Seconds()
 	st := wire.Status{
 		Instance: d.cfg.Instance, Version: version, StartedAt: d.started.UTC(),
-		Stream: d.stream.Name(), Created: d.stream.Created(),
+		Stream: d.stream.Name(), Created: d.stream.Created(), ReplayWindowSeconds: &window,
 	}
 	var asked sync.WaitGroup // each ends with ctx
 	checks := d.readyChecks()

@@ -123,7 +123,7 @@ func (s Setting) show(c *Config) string {
 		}
 		return v.String()
 	case time.Duration:
-		return showDuration(v)
+		return ShowDuration(v)
 	default:
 		text := fmt.Sprint(v)
 		if s.Path == "nats.url" {
@@ -133,8 +133,8 @@ func (s Setting) show(c *Config) string {
 	}
 }
 
-// showDuration is Duration.String without the zero units at its end: 24h, not 24h0m0s.
-func showDuration(d time.Duration) string {
+// ShowDuration is Duration.String without the zero units at its end: 24h, not 24h0m0s.
+func ShowDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -54,9 +54,9 @@ func (c Config) validateStream(v *violations) {
 	v.check(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "stream.replicas", "must be 1, 3 or 5", s.Replicas)
 	v.between("stream.partitions", s.Partitions, 1, 256)
 	v.check(s.MaxBytes == 0 || s.MaxBytes >= 64<<20, "stream.max_bytes", "must be 0 or at least 64MiB", s.MaxBytes)
-	v.check(s.ReplayWindow >= 0, "stream.replay_window", "must not be below 0", showDuration(s.ReplayWindow))
+	v.check(s.ReplayWindow >= 0, "stream.replay_window", "must not be below 0", ShowDuration(s.ReplayWindow))
 	v.positive("stream.trim_interval", s.TrimInterval)
-	v.check(s.DuplicateWindow >= time.Second, "stream.duplicate_window", "must be at least 1s", showDuration(s.DuplicateWindow))
+	v.check(s.DuplicateWindow >= time.Second, "stream.duplicate_window", "must be at least 1s", ShowDuration(s.DuplicateWindow))
 }
 
 func (c Config) validateMySQL(v *violations) {
@@ -69,8 +69,8 @@ func (c Config) validateMySQL(v *violations) {
 	v.oneOf("mysql.migrate", m.Migrate, "auto", "off")
 	v.positive("mysql.connect_timeout", m.ConnectTimeout)
 	v.check(m.ConnectTimeout < c.Lease.Duration, "mysql.connect_timeout",
-		fmt.Sprintf("must be below lease.duration, %s, or one slow attempt loses the lease", showDuration(c.Lease.Duration)),
-		showDuration(m.ConnectTimeout))
+		fmt.Sprintf("must be below lease.duration, %s, or one slow attempt loses the lease", ShowDuration(c.Lease.Duration)),
+		ShowDuration(m.ConnectTimeout))
 	v.positive("mysql.commit_timeout", m.CommitTimeout)
 }
 
@@ -82,18 +82,18 @@ func (c Config) validateBatches(v *violations) {
 		fmt.Sprintf("must not be above batch.queue_bytes, %s, or no batch is ever that large", b.QueueBytes), b.Bytes)
 	v.check(b.QueueBytes >= 1<<20, "batch.queue_bytes", "must be at least 1MiB", b.QueueBytes)
 	v.positive("retry.min", r.Min)
-	v.check(r.Max >= r.Min, "retry.max", "must be at least retry.min, "+showDuration(r.Min), showDuration(r.Max))
-	v.check(l.Duration >= time.Second && l.Duration <= 10*time.Minute, "lease.duration", "must be 1s..10m", showDuration(l.Duration))
+	v.check(r.Max >= r.Min, "retry.max", "must be at least retry.min, "+ShowDuration(r.Min), ShowDuration(r.Max))
+	v.check(l.Duration >= time.Second && l.Duration <= 10*time.Minute, "lease.duration", "must be 1s..10m", ShowDuration(l.Duration))
 }
 
 func (c Config) validateRelay(v *violations) {
 	r := c.Relay
 	v.oneOf("relay.mode", r.Mode, "off", "on")
 	v.between("relay.batch", r.Batch, 1, 1000)
-	v.check(r.Lease >= time.Second, "relay.lease", "must be at least 1s", showDuration(r.Lease))
+	v.check(r.Lease >= time.Second, "relay.lease", "must be at least 1s", ShowDuration(r.Lease))
 	v.positive("relay.interval", r.Interval)
 	v.check(r.MaxBytes == 0 || r.MaxBytes >= 16<<20, "relay.max_bytes", "must be 0 or at least 16MiB", r.MaxBytes)
-	v.check(r.MaxAge >= 0, "relay.max_age", "must not be below 0", showDuration(r.MaxAge))
+	v.check(r.MaxAge >= 0, "relay.max_age", "must not be below 0", ShowDuration(r.MaxAge))
 }
 
 func (c Config) validatePoison(v *violations) {
@@ -106,8 +106,8 @@ func (c Config) validatePoison(v *violations) {
 func (c Config) validateRetention(v *violations) {
 	r := c.Retention
 	v.check(r.IdempotencyKeys == 0 || r.IdempotencyKeys >= max(c.Stream.ReplayWindow, 1), "retention.idempotency_keys",
-		"must be 0 or at least stream.replay_window, "+showDuration(c.Stream.ReplayWindow)+", or a replay would use a key twice", showDuration(r.IdempotencyKeys))
-	v.check(r.EmittedEvents >= 0, "retention.emitted_events", "must not be below 0", showDuration(r.EmittedEvents))
+		"must be 0 or at least stream.replay_window, "+ShowDuration(c.Stream.ReplayWindow)+", or a replay would use a key twice", ShowDuration(r.IdempotencyKeys))
+	v.check(r.EmittedEvents >= 0, "retention.emitted_events", "must not be below 0", ShowDuration(r.EmittedEvents))
 	v.positive("retention.interval", r.Interval)
 }
 
@@ -125,7 +125,7 @@ func (c Config) validateOutside(v *violations) {
 			v.add("pprof.listen", "must be on a loopback address, like 127.0.0.1:6060", c.Pprof.Listen)
 		}
 	}
-	v.check(c.Shutdown.DrainTimeout >= 0, "shutdown.drain_timeout", "must not be below 0", showDuration(c.Shutdown.DrainTimeout))
+	v.check(c.Shutdown.DrainTimeout >= 0, "shutdown.drain_timeout", "must not be below 0", ShowDuration(c.Shutdown.DrainTimeout))
 	v.positive("shutdown.hard_timeout", c.Shutdown.HardTimeout)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "json", "console")
@@ -174,7 +174,7 @@ func (v *violations) between(path string, got, low, high int) {
 }
 
 func (v *violations) positive(path string, got time.Duration) {
-	v.check(got > 0, path, "must be above 0", showDuration(got))
+	v.check(got > 0, path, "must be above 0", ShowDuration(got))
 }
 
 func (v *violations) oneOf(path, got string, want ...string) {

@@ -192,9 +192,11 @@ type Status struct {
 	MaxBytes    uint64    `json:"log_max_bytes"`
 	DeadLetters uint64    `json:"dead_letters"`
 	// DeadLetterBytes is what they take, of DeadLetterMaxBytes at most.
-	DeadLetterBytes    uint64            `json:"dead_letter_bytes"`
-	DeadLetterMaxBytes uint64            `json:"dead_letter_max_bytes"`
-	Partitions         []PartitionStatus `json:"partitions"`
+	DeadLetterBytes    uint64 `json:"dead_letter_bytes"`
+	DeadLetterMaxBytes uint64 `json:"dead_letter_max_bytes"`
+	// ReplayWindowSeconds is how long this replica leaves what is committed in the log; nil of a version that does not say.
+	ReplayWindowSeconds *float64          `json:"replay_window_seconds,omitempty"`
+	Partitions          []PartitionStatus `json:"partitions"`
 	// Replicas are those that share in the partitions, as this one last saw them; none before it did.
 	Replicas []ReplicaShare `json:"replicas,omitempty"`
 }
