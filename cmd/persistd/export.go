@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +103,7 @@ func compressed(path string, f io.Writer, write func(io.Writer) error) error {
 // importCmd saves the runs of an archive.
 type importCmd struct {
 	runsFlags  `embed:""`
-	File       string            `arg:"" help:"The file; - is standard input. One whose name ends in .zst is compressed."`
+	File       string            `arg:"" help:"The file; - is standard input. What is compressed, by zstd or gzip, is told by its content."`
 	IntoPrefix string            `help:"Put this before the id of every run and named checkpoint."`
 	Rename     map[string]string `help:"Give one run another id: old=new; may be given again."`
 	Replace    bool              `help:"Overwrite what is there with other content."`
@@ -120,14 +123,11 @@ func (cmd *importCmd) Run(parent context.Context, std std) (err error) {
 		defer f.Close() // it is only read
 		in = f
 	}
-	if strings.HasSuffix(cmd.File, ".zst") {
-		z, err := zstd.NewReader(in)
-		if err != nil {
-			return fmt.Errorf("import: decompress: %w", err)
-		}
-		defer z.Close()
-		in = z
+	in, done, err := decompressed(in)
+	if err != nil {
+		return fmt.Errorf("import %s: %w", cmd.File, err)
 	}
+	defer done()
 	st, closeAll, err := cmd.open(ctx, client.WithCodec(archive.Codec{}))
 	if err != nil {
 		return err
@@ -143,6 +143,31 @@ func (cmd *importCmd) Run(parent context.Context, std std) (err error) {
 	_, err = fmt.Fprintf(std.out, "imported %d runs: %d records saved, %d were there, %d of older attempts left out\n",
 		read.Runs, read.Written, read.Same, read.Older)
 	return err //nolint:wrapcheck // standard output's own words.
+}
+
+// decompressed is what in holds, whatever its name is: compressed by zstd or gzip it begins as no JSON does. done gives back what that takes.
+func decompressed(in io.Reader) (out io.Reader, done func(), err error) {
+	buffered := bufio.NewReader(in)
+	head, err := buffered.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, fmt.Errorf("read: %w", err)
+	}
+	switch {
+	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(buffered)
+		if err != nil {
+			return nil, nil, fmt.Errorf("decompress: %w", err)
+		}
+		return z, z.Close, nil
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, nil, fmt.Errorf("decompress: %w", err)
+		}
+		return z, func() { _ = z.Close() }, nil
+	default:
+		return buffered, func() {}, nil
+	}
 }
 
 func (cmd *importCmd) rename(id string) string {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,6 +73,8 @@ func TestRunsAreExportedAndImported(t *testing.T) {
 		require.Equal(t, events, other.events(), "what is there is not written again")
 	}
 
+	s.importsWhateverTheNameIs(dir)
+
 	file := filepath.Join(dir, "runs.ndjson")
 	_, err := s.cli("import", file, "--into-prefix=copy-of-", "--rename=run-3=third")
 	require.NoError(t, err)
@@ -93,6 +97,29 @@ func TestRunsAreExportedAndImported(t *testing.T) {
 	want, err := os.ReadFile(one)
 	require.NoError(t, err)
 	require.Equal(t, afterHeader(string(want)), afterHeader(again))
+}
+
+// importsWhateverTheNameIs imports the archive in dir in each form, under a name that says nothing of it.
+func (s *stack) importsWhateverTheNameIs(dir string) {
+	s.t.Helper()
+	plain, err := os.ReadFile(filepath.Join(dir, "runs.ndjson"))
+	require.NoError(s.t, err)
+	zstandard, err := os.ReadFile(filepath.Join(dir, "runs.ndjson.zst"))
+	require.NoError(s.t, err)
+	var gzipped bytes.Buffer
+	z := gzip.NewWriter(&gzipped)
+	_, err = z.Write(plain)
+	require.NoError(s.t, errors.Join(err, z.Close()))
+	file := filepath.Join(dir, "backup")
+	for name, body := range map[string][]byte{"zstd": zstandard, "gzip": gzipped.Bytes(), "plain": plain} {
+		require.NoError(s.t, os.WriteFile(file, body, 0o600))
+		out, err := s.cli("import", file)
+		require.NoError(s.t, err, name)
+		require.Contains(s.t, out, "imported 5 runs: 0 records saved, ", name)
+	}
+	require.NoError(s.t, os.WriteFile(file, zstandard[:len(zstandard)/2], 0o600))
+	_, err = s.cli("import", file)
+	require.Error(s.t, err, "it is cut off")
 }
 
 // afterHeader is an archive without its first line, which has a time.

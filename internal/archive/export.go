@@ -26,8 +26,8 @@ type Selection struct {
 // Written is what was exported.
 type Written struct{ Runs, Records int }
 
-// Export writes the selection to w. Each run is as it was at some moment while it was read: it sees every step that was acknowledged before,
-// and V2 checkpoints as they are committed. st must have been opened with [Codec].
+// Export writes the selection to w. A run that is deleted meanwhile is not in it or, where a part of it is written already, an error;
+// of one that is written to meanwhile it has every step that was acknowledged before, and V2 checkpoints as they are committed. st must have been opened with [Codec].
 func Export(ctx context.Context, st client.Store[json.RawMessage], what Selection, w io.Writer) (Written, error) {
 	buffered := bufio.NewWriterSize(w, 1<<16)
 	x := &exporter{st: st, enc: json.NewEncoder(buffered)}
@@ -82,7 +82,12 @@ func (x *exporter) all(ctx context.Context, what Selection) error {
 	return x.put(end{kindEnd, x.written.Runs, x.written.Records})
 }
 
+// errDeleted is a run that was deleted between two pages of it: what is written of it is a part, and can not be taken back.
+var errDeleted = errors.New("it was deleted while it was read: export again")
+
 // run writes a run; there is false when there is nothing of it.
+//
+// A run that was deleted meanwhile is not there, whatever was seen of it before: its last step, which was, must be among the steps.
 func (x *exporter) run(ctx context.Context, id string) (there bool, err error) {
 	head := run{Record: kindRun, RunID: id}
 	_, last, err := x.st.LoadLatest(ctx, id)
@@ -90,6 +95,9 @@ func (x *exporter) run(ctx context.Context, id string) (there bool, err error) {
 	case err == nil:
 		head.LastStep, there = &last, true
 		latest, err := x.st.GetStep(ctx, id, last)
+		if errors.Is(err, client.ErrNotFound) {
+			return false, nil // it was deleted just now
+		}
 		if err != nil {
 			return false, err //nolint:wrapcheck // the caller says which run.
 		}
@@ -108,13 +116,21 @@ func (x *exporter) run(ctx context.Context, id string) (there bool, err error) {
 		}
 		return x.record(v)
 	}
+	whole := head.LastStep == nil
 	for s, err := range x.st.Steps(ctx, id, math.MinInt32, 0) {
 		if err == nil {
+			whole = whole || s.Step == *head.LastStep
 			err = put(step{kindStep, s.Step, s.NodeID, s.Attempt, s.SavedAt, s.State})
 		}
 		if err != nil {
 			return there, err
 		}
+	}
+	switch {
+	case !whole && begun:
+		return true, errDeleted
+	case !whole:
+		return false, nil // as above
 	}
 	for c, err := range x.st.ListCheckpointsV2(ctx, id) {
 		if err == nil {
