@@ -25,10 +25,8 @@ type dlqCmd struct {
 
 // dlqFlags say where the letters are.
 type dlqFlags struct {
-	config.FileFlag `embed:""`
-	NATS            config.NATS `embed:"" prefix:"nats-" group:"NATS"`
-	Stream          string      `name:"stream-name" default:"PERSISTD" help:"Name of the log's stream."`
-	Prefix          string      `name:"stream-prefix" default:"persistd" help:"First token of every subject."`
+	natsFlags `embed:""`
+	Stream    string `name:"stream-name" default:"PERSISTD" help:"Name of the log's stream."`
 }
 
 func (f *dlqFlags) open(ctx context.Context) (*letterFile, error) {

@@ -121,7 +121,7 @@ func TestDeadLettersAreListedShownAndDropped(t *testing.T) {
 	_, err = s.dlq("drop", decimal(notJSON))
 	require.ErrorContains(t, err, "not confirmed", "nobody answers")
 	s.letters(3)
-	require.Equal(t, "dropped 1 dead letters\n", s.mustDlq("drop", decimal(notJSON), "--yes"))
+	require.Equal(t, "dropped 1 dead letter\n", s.mustDlq("drop", decimal(notJSON), "--yes"))
 	require.Equal(t, []uint64{unknown, token}, seqs(s.letters(2)))
 	require.Equal(t, "dropped 2 dead letters\n", s.mustDlq("drop", "--all", "-y"))
 	require.Empty(t, s.deadLetters())

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"strings"
 )
 
 type dlqDropCmd struct {
@@ -43,10 +40,8 @@ func (cmd *dlqDropCmd) Run(ctx context.Context, std std) error {
 		return nil
 	}
 	if len(chosen) > 0 && !cmd.Yes {
-		_, _ = fmt.Fprintf(std.err, "drop %d dead letters and the events in them? [y/N] ", len(chosen))
-		answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-			return fmt.Errorf("drop %d dead letters: not confirmed, nothing was removed (--yes does not ask)", len(chosen))
+		if err := confirm(std, fmt.Sprintf("drop %s with their events", countOf(len(chosen), "dead letter"))); err != nil {
+			return err
 		}
 	}
 	for i, x := range chosen {
@@ -54,6 +49,6 @@ func (cmd *dlqDropCmd) Run(ctx context.Context, std std) error {
 			return fmt.Errorf("dropped %d of %d dead letters: %w", i, len(chosen), err)
 		}
 	}
-	_, err = fmt.Fprintf(std.out, "dropped %d dead letters\n", len(chosen))
+	_, err = fmt.Fprintf(std.out, "dropped %s\n", countOf(len(chosen), "dead letter"))
 	return err //nolint:wrapcheck // standard output's own words.
 }

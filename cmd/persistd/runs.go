@@ -26,11 +26,16 @@ type runsCmd struct {
 	Delete runsDeleteCmd `cmd:"" help:"Delete runs: one by its id, or all that were last saved long ago."`
 }
 
-// runsFlags say where persistd is.
-type runsFlags struct {
+// natsFlags say where NATS is, and under which subjects persistd, to commands that need to know nothing else.
+type natsFlags struct {
 	config.FileFlag `embed:""`
 	NATS            config.NATS `embed:"" prefix:"nats-" group:"NATS"`
 	Prefix          string      `name:"stream-prefix" default:"persistd" help:"First token of every subject."`
+}
+
+// runsFlags say where persistd is.
+type runsFlags struct {
+	natsFlags `embed:""`
 }
 
 // open opens the store; close hangs up.

@@ -74,18 +74,29 @@ func TestARunIsCopiedUpToAStep(t *testing.T) {
 
 func TestRunsAreDeletedByIDOrByAgeAndADryRunOnlySaysWhich(t *testing.T) {
 	t.Parallel()
-	s, _ := withRuns(t)
+	s, st := withRuns(t)
 	s.exec("UPDATE workflow_steps SET created_at = created_at - INTERVAL 2 HOUR, updated_at = updated_at - INTERVAL 2 HOUR WHERE run_id LIKE 'a-%'")
 	for _, args := range [][]string{{"delete"}, {"delete", "a-1", "--older-than=1h"}, {"delete", "--prefix=a"}} {
 		_, err := s.runs(args...)
 		require.ErrorContains(t, err, "delete runs: give", args)
 	}
 	out := s.mustRuns("delete", "--older-than=1h", "--dry-run")
-	require.Regexp(t, `^a-1\tstep 3\t.*\na-2\tstep 3\t.*\nwould delete 2 runs\n$`, out)
+	require.Regexp(t, `^a-1\tstep 3\t.*\na-2\tstep 3\t.*\nwould delete 2 runs last saved longer ago than 1h0m0s\n$`, out)
+	require.Equal(t, "would delete run b-1, whose last step is 3\n", s.mustRuns("delete", "b-1", "--dry-run"))
+	for _, args := range [][]string{{"delete", "--older-than=1h"}, {"delete", "b-1"}} {
+		_, err := s.runs(args...)
+		require.ErrorIs(t, err, errNotConfirmed, "nobody answers")
+	}
 	require.Equal(t, 9, s.rows("TRUE"))
-	require.Equal(t, "deleted 1 runs\n", s.mustRuns("delete", "--older-than=1h", "--prefix=a-2"))
+	require.Equal(t, "deleted 1 run last saved longer ago than 1h0m0s\n", s.mustRuns("delete", "--older-than=1h", "--prefix=a-2", "--yes"))
 	require.Equal(t, 6, s.rows("TRUE"))
-	require.Equal(t, "deleted 1 runs\n", s.mustRuns("delete", "b-1"))
-	require.Equal(t, "deleted 1 runs\n", s.mustRuns("delete", "--older-than=1h"))
+	require.Equal(t, "deleted run b-1, whose last step is 3\n", s.mustRuns("delete", "b-1", "-y"))
+	_, err := s.runs("delete", "b-1", "--yes")
+	require.ErrorIs(t, err, client.ErrNotFound)
+	require.ErrorContains(t, err, `delete run "b-1": not found`)
+	require.NoError(t, st.SaveCheckpointV2(t.Context(), client.CheckpointV2[json.RawMessage]{RunID: "v2", StepID: 1, State: json.RawMessage(`1`)}))
+	require.Equal(t, "deleted run v2, which has V2 checkpoints and no steps\n", s.mustRuns("delete", "v2", "-y"))
+	require.Equal(t, "deleted 1 run last saved longer ago than 1h0m0s\n", s.mustRuns("delete", "--older-than=1h", "-y"))
+	require.Equal(t, "deleted 0 runs last saved longer ago than 1h0m0s\n", s.mustRuns("delete", "--older-than=1h"), "there is nothing to ask")
 	require.Equal(t, 0, s.rows("TRUE"))
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
-	"github.com/persistd/persistd/internal/config"
 	"github.com/persistd/persistd/internal/mysqlstore"
 	"github.com/persistd/persistd/internal/partition"
 	"github.com/persistd/persistd/internal/wire"
@@ -101,11 +100,9 @@ func (d *daemon) partitions(rows []mysqlstore.PartitionRow) []wire.PartitionStat
 }
 
 type statusCmd struct {
-	config.FileFlag `embed:""`
-	NATS            config.NATS   `embed:"" prefix:"nats-" group:"NATS"`
-	Prefix          string        `name:"stream-prefix" default:"persistd" help:"First token of every subject."`
-	Wait            time.Duration `default:"1s" help:"How long to listen for replicas."`
-	Output          string        `short:"o" enum:"table,json" default:"table" help:"table for people, json for machines."`
+	natsFlags `embed:""`
+	Wait      time.Duration `default:"1s" help:"How long to listen for replicas."`
+	Output    string        `short:"o" enum:"table,json" default:"table" help:"table for people, json for machines."`
 }
 
 // Run implements the command.
