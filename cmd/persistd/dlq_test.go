@@ -142,7 +142,7 @@ func TestI4ARetriedDeadLetterSetsNothingBack(t *testing.T) {
 	require.NoError(t, st.SaveStep(t.Context(), "run", 1, "short", json.RawMessage(`"new"`)))
 
 	out, err := s.dlq("retry", "--code=refused_by_db")
-	require.ErrorContains(t, err, "2 of 2 events are still refused")
+	require.ErrorContains(t, err, "2 of 2 events not applied")
 	require.Contains(t, out, "refused: refused_by_db: ")
 	list := s.letters(2)
 	require.Contains(t, list[0].Reason, "apply event", "the letter has the reason of this time")
@@ -150,7 +150,7 @@ func TestI4ARetriedDeadLetterSetsNothingBack(t *testing.T) {
 	require.EqualValues(t, 1, s.latest("run").Step)
 
 	s.exec("ALTER TABLE workflow_steps MODIFY node_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL")
-	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", old), s.mustDlq("retry", decimal(old)))
+	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 event\n", old), s.mustDlq("retry", decimal(old)))
 	require.Equal(t, 1, s.rows("run_id='run' AND step=1 AND CAST(state AS CHAR)='\"new\"'"), "what is newer stands")
 	require.Equal(t, 1, s.rows("run_id='run' AND step=2 AND CAST(state AS CHAR)='\"old\"' AND log_seq=?", old), "what nobody has overwritten appears, in its place")
 	got := s.latest("run")
@@ -192,7 +192,7 @@ func TestARetryThatDiedIsDoneAgain(t *testing.T) {
 	_, err = s.js.PublishMsg(t.Context(), &nats.Msg{Subject: letter.Subject, Header: letter.Header, Data: letter.Data}) // as if it had not been removed
 	require.NoError(t, err)
 	require.Equal(t, seqs(list), seqs(s.letters(1)))
-	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", seq), s.mustDlq("retry", decimal(seq)))
+	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 event\n", seq), s.mustDlq("retry", decimal(seq)))
 	require.Equal(t, 1, s.count("workflow_checkpoints_v2", "TRUE"))
 	require.Equal(t, 1, s.count("idempotency_keys", "TRUE"))
 	require.Equal(t, 1, s.count("events_outbox", "TRUE"))
@@ -207,7 +207,7 @@ func TestWhatIsRefusedForItsAttemptStaysRefused(t *testing.T) {
 	stale := s.publish("run", `{"run_id":"run","attempt":1,"step":5,"node_id":"n","state":1}`)
 	require.Equal(t, wire.CodeAttempt, s.letters(1)[0].Code)
 	_, err := s.dlq("retry", decimal(stale))
-	require.ErrorContains(t, err, "1 of 1 events are still refused")
+	require.ErrorContains(t, err, "1 of 1 event not applied")
 	require.Equal(t, wire.CodeAttempt, s.letters(1)[0].Code)
 	require.Zero(t, s.rows("step=5"))
 }
@@ -276,7 +276,7 @@ func TestI5ARetriedTransactionInPartsIsOneEvent(t *testing.T) {
 	require.Regexp(t, fmt.Sprintf(`^\S+ 1 of %d$`, n), list[0].Part)
 	s.exec("ALTER TABLE workflow_steps DROP CONSTRAINT own")
 	out := s.mustDlq("retry", decimal(list[1].Sequence))
-	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 events\n", list[n-1].Sequence), out)
+	require.Equal(t, fmt.Sprintf("%d\trun\tapplied\n1 event\n", list[n-1].Sequence), out)
 	require.Equal(t, 4, s.rows("log_seq=?", list[n-1].Sequence))
 	require.Equal(t, 1, s.rows("step=10 AND CAST(state AS CHAR)=?", string(noise(900_003))))
 	require.Empty(t, s.deadLetters())
@@ -293,7 +293,7 @@ func TestTheLettersOfHalfATransactionAreNotApplied(t *testing.T) {
 	require.NoError(t, err)
 	list := s.letters(1)
 	out, err := s.dlq("retry", "--all")
-	require.ErrorContains(t, err, "1 of 1 events are still refused")
+	require.ErrorContains(t, err, "1 of 1 event not applied")
 	require.Contains(t, out, "there are not the letters of each")
 	require.Equal(t, seqs(list), seqs(s.letters(1)))
 	require.Zero(t, s.rows("TRUE"))

@@ -18,6 +18,7 @@ type dlqEditCmd struct {
 	config.Flags `embed:""`
 	Sequence     uint64 `arg:"" help:"Sequence of the event in the log; of a transaction in parts, of the part to mend."`
 	Body         string `type:"path" placeholder:"FILE" help:"File with the new body, uncompressed; - is standard input. Without it the body is opened in $VISUAL or $EDITOR."`
+	Force        bool   `help:"Apply it although its idempotency keys may have been used and removed for their age since (retention.idempotency_keys)."`
 }
 
 // Run implements the command. Nothing is applied that does not decode; and what was written in the editor is kept until it is applied.
@@ -27,6 +28,7 @@ func (cmd *dlqEditCmd) Run(ctx context.Context, env config.LookupEnv, std std) (
 		return err
 	}
 	defer r.close()
+	r.force = cmd.Force
 	x, err := r.one(ctx, cmd.Sequence)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ type dlqRetryCmd struct {
 	config.Flags `embed:""`
 	dlqFilter    `embed:""`
 	All          bool `help:"All letters there are."`
+	Force        bool `help:"Apply also events whose idempotency keys may have been used and removed for their age since (retention.idempotency_keys)."`
 	DryRun       bool `short:"n" help:"Only say what this version makes of the events; the database is not asked."`
 }
 
@@ -37,6 +38,7 @@ func (cmd *dlqRetryCmd) Run(parent context.Context, env config.LookupEnv, std st
 		return err
 	}
 	defer r.close()
+	r.force = cmd.Force
 	all, err := r.List(ctx, nil)
 	if err != nil {
 		return err //nolint:wrapcheck // it says what was listed.
@@ -62,6 +64,9 @@ func (cmd *dlqRetryCmd) Run(parent context.Context, env config.LookupEnv, std st
 		case errors.As(err, &still):
 			refused++
 			what = "refused: " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		case errors.Is(err, mysqlstore.ErrUntold):
+			refused++
+			what = "not applied: " + mysqlstore.ErrUntold.Error() + ", so it may have been a duplicate (--force applies it)"
 		case err != nil:
 			return fmt.Errorf("retried %d events before this one: %w", n-1, err)
 		}
@@ -71,10 +76,9 @@ func (cmd *dlqRetryCmd) Run(parent context.Context, env config.LookupEnv, std st
 		}
 	}
 	if refused > 0 {
-		return fmt.Errorf("%d of %d events are still refused; their letters say why", refused, n)
+		return fmt.Errorf("%d of %s not applied; the letters are there still, and say why", refused, countOf(n, "event"))
 	}
-	_, err = fmt.Fprintf(std.out, "%d events\n", n)
-	return err //nolint:wrapcheck // standard output's own words.
+	return say(std, "%s\n", countOf(n, "event"))
 }
 
 // transactions are the events of the chosen letters, in the order of the log: mostly one letter each; of a transaction in parts all the
@@ -114,6 +118,8 @@ type retrier struct {
 	*letterFile
 	cfg   config.Config
 	store *mysqlstore.Store
+	// force is that an event applies though nobody knows any more whether its keys were used.
+	force bool
 }
 
 func openRetrier(ctx context.Context, flags *config.Flags, env config.LookupEnv) (*retrier, error) {
@@ -133,7 +139,7 @@ func openRetrier(ctx context.Context, flags *config.Flags, env config.LookupEnv)
 		f.close()
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	r := &retrier{&letterFile{f.Letters, f.subjects, func() { _ = store.Close(); f.close() }}, cfg, store}
+	r := &retrier{letterFile: &letterFile{f.Letters, f.subjects, func() { _ = store.Close(); f.close() }}, cfg: cfg, store: store}
 	if err := store.CheckSchema(ctx); err != nil {
 		r.close()
 		return nil, err //nolint:wrapcheck // it says what was checked.
@@ -196,7 +202,7 @@ func (r *retrier) retry(ctx context.Context, letters []*stream.Letter, edited ma
 		var cancel context.CancelFunc
 		ctx, cancel := context.WithTimeout(ctx, r.cfg.MySQL.CommitTimeout+time.Duration(ev.Size>>20)*time.Second)
 		defer cancel()
-		what, err = r.store.Retry(ctx, mysqlstore.Log{Stream: r.cfg.Stream.Name, Created: last.StreamCreated}, last.Partition, &ev)
+		what, err = r.store.Retry(ctx, mysqlstore.Log{Stream: r.cfg.Stream.Name, Created: last.StreamCreated}, last.Partition, &ev, r.keysKept())
 		ev.Poison = refusedBy(err, ev.Message.Sequence)
 	}
 	switch {
@@ -211,6 +217,14 @@ func (r *retrier) retry(ctx context.Context, letters []*stream.Letter, edited ma
 		}
 	}
 	return string(what), nil
+}
+
+// keysKept is for how long keys are kept that count.
+func (r *retrier) keysKept() time.Duration {
+	if r.force {
+		return 0
+	}
+	return r.cfg.Retention.IdempotencyKeys
 }
 
 // refusedBy is why err refuses the event for good; nil when it does not.

@@ -27,6 +27,8 @@ type applier struct {
 	naming bool
 	// again are the rules for events that may have been applied before; nil when these are applied for the first time.
 	again *replay.Rules
+	// keepUntold leaves out events with idempotency keys of which none is there; see [replay.Rules], which may say so as well.
+	keepUntold bool
 	// made says that a row of persistd_runs was made.
 	made bool
 }

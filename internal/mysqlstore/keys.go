@@ -99,7 +99,7 @@ func (a *applier) decide(all []keyed, used map[string]keyUser) map[string]row {
 				x.out.result = same
 			}
 		}
-		if x.out.result == applied && !mine && a.again != nil && a.again.KeepUntold {
+		if x.out.result == applied && !mine && (a.keepUntold || a.again != nil && a.again.KeepUntold) {
 			x.out.result = untold
 		}
 		if x.out.result != applied {

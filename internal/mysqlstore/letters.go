@@ -17,6 +17,9 @@ var (
 	ErrNotPassed = errors.New("partition has not passed the event yet")
 	// ErrUnknownLog says that the database knows nothing of the log that the event is from.
 	ErrUnknownLog = errors.New("log is not registered in this database")
+	// ErrUntold says that nobody can know whether the event was a duplicate: of its idempotency keys none is there, and those of its age are
+	// removed.
+	ErrUntold = errors.New("its idempotency keys may have been used, and removed for their age since")
 )
 
 // Retried is what became of an event that was applied again.
@@ -39,20 +42,23 @@ const (
 //	I2, I3: the position is not touched. The partition's row is locked, so the owner's commits come before or after it.
 //
 // log.Partitions need not be known. It is idempotent. The error is a *[batcher.Error]; of class Refused it has the reason for ev's sequence: an
-// attempt that is over, or a key that was used with other content. It may wrap [ErrNotPassed] or [ErrUnknownLog].
+// attempt that is over, or a key that was used with other content. It may wrap [ErrNotPassed], [ErrUnknownLog] or [ErrUntold].
+//
+// keysKept is for how long idempotency keys are kept, 0 for ever: an event that was logged longer ago applies only by a key that tells that it may.
 //
 // Where the event is the first of its run to begin an attempt or to delete it, the owner's term ends, and the next begins at once: the owner
 // remembers which of its runs have neither (see runless).
-func (s *Store) Retry(ctx context.Context, log Log, partition int, ev *wire.Event) (what Retried, err error) {
+func (s *Store) Retry(ctx context.Context, log Log, partition int, ev *wire.Event, keysKept time.Duration) (what Retried, err error) {
+	untold := keysKept > 0 && time.Since(ev.Message.Logged) > keysKept
 	log.Created = log.Created.UTC().Truncate(time.Microsecond)
 	err = retry(ctx, func() error {
-		what, err = s.retry(ctx, &registration{log: log}, partition, ev)
+		what, err = s.retry(ctx, &registration{log: log}, partition, ev, untold)
 		return err
 	})
 	return what, s.fail(fmt.Sprintf("apply event %d of partition %d again", ev.Message.Sequence, partition), err)
 }
 
-func (s *Store) retry(ctx context.Context, r *registration, partition int, ev *wire.Event) (what Retried, err error) {
+func (s *Store) retry(ctx context.Context, r *registration, partition int, ev *wire.Event, keepUntold bool) (what Retried, err error) {
 	conn, err := s.writers.Conn(ctx)
 	if err != nil {
 		return "", fmt.Errorf("get connection: %w", err)
@@ -74,7 +80,7 @@ func (s *Store) retry(ctx context.Context, r *registration, partition int, ev *w
 	case position < ev.Message.Sequence:
 		return "", &verdict{class: batcher.Again, err: fmt.Errorf("%w: it is at %d", ErrNotPassed, position), hint: "wait for persistd, which tries it by itself"}
 	}
-	a := applier{conn: conn, packet: &s.packet, generation: r.generation}
+	a := applier{conn: conn, packet: &s.packet, generation: r.generation, keepUntold: keepUntold}
 	if err := a.overtaken(ctx, ev); err != nil {
 		return "", err
 	}
@@ -89,6 +95,8 @@ func (s *Store) retry(ctx context.Context, r *registration, partition int, ev *w
 	switch outcomes[0].result {
 	case duplicate:
 		return "", refusedFor(ev, wire.RejectedDuplicate, "an idempotency key was used before, with other content")
+	case untold:
+		return "", &verdict{class: batcher.Operator, err: ErrUntold, hint: "if it was no duplicate, apply it all the same"}
 	case same:
 		what = RetriedSame
 	case deleted:

@@ -3,6 +3,7 @@ package mysqlstore
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,7 +39,7 @@ func TestI4ARetriedEventIsAppliedAtItsPlace(t *testing.T) {
 		eventOf(3, "run", stepOp(1, `"new"`), checkpointOp("overwritten", 9, `"new"`), v2Op(1, "", `"new"`)))
 
 	for range 2 { // the second changes nothing
-		what, err := s.Retry(t.Context(), testLog, 0, &letter)
+		what, err := s.Retry(t.Context(), testLog, 0, &letter, 0)
 		require.NoError(t, err)
 		require.Equal(t, RetriedApplied, what)
 		require.Equal(t, []string{`step="1" state="\"new\"" log_seq="3"`, `step="2" state="\"old\"" log_seq="2"`},
@@ -53,6 +54,38 @@ func TestI4ARetriedEventIsAppliedAtItsPlace(t *testing.T) {
 	commit(t, s, &term, save(4, "run", 3, "1"))
 }
 
+// A letter may lie for longer than keys are kept. Whether somebody has used its key meanwhile nobody knows then, as of a replay.
+func TestARetriedEventWhoseKeysMayHaveBeenRemovedIsNotAppliedUnasked(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	term := acquire(t, s, 0)
+	letter, other, free := keyedEvent(1, "run", "1", "k"), keyedEvent(2, "run", "1", "k"), eventOf(3, "run", stepOp(1, `"no key"`))
+	for _, ev := range []*wire.Event{&letter, &free} {
+		ev.Message.Logged = time.Now().Add(-48 * time.Hour)
+	}
+	commit(t, s, &term, missed(letter), other, missed(free))
+	what, err := s.Retry(t.Context(), testLog, 0, &letter, 24*time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, RetriedSame, what, "the key is there, and tells")
+	_, err = look.ExecContext(t.Context(), "DELETE FROM idempotency_keys")
+	require.NoError(t, err)
+	was := readAll(t, look, "SELECT * FROM workflow_checkpoints_v2")
+
+	_, err = s.Retry(t.Context(), testLog, 0, &letter, 24*time.Hour)
+	require.ErrorIs(t, err, ErrUntold)
+	require.Equal(t, was, readAll(t, look, "SELECT * FROM workflow_checkpoints_v2"))
+	what, err = s.Retry(t.Context(), testLog, 0, &free, 24*time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, RetriedApplied, what, "it has no key")
+	for _, kept := range []time.Duration{72 * time.Hour, 0} { // it would be there still
+		what, err = s.Retry(t.Context(), testLog, 0, &letter, kept)
+		require.NoError(t, err)
+		require.Equal(t, RetriedApplied, what)
+		_, err = look.ExecContext(t.Context(), "DELETE FROM idempotency_keys")
+		require.NoError(t, err)
+	}
+}
+
 func TestARetriedEventObeysKeysDeletionsAndAttempts(t *testing.T) {
 	t.Parallel()
 	s, _, look := ready(t)
@@ -63,31 +96,31 @@ func TestARetriedEventObeysKeysDeletionsAndAttempts(t *testing.T) {
 	commit(t, s, &term, first, missed(again), missed(other), missed(free), missed(before), eventOf(6, "deleted", deleteOp),
 		begin(8, "attempts", 2), missed(stale), save(20, "plain", 1, "1"))
 
-	what, err := s.Retry(t.Context(), testLog, 0, &again)
+	what, err := s.Retry(t.Context(), testLog, 0, &again, 0)
 	require.NoError(t, err)
 	require.Equal(t, RetriedSame, what)
-	_, err = s.Retry(t.Context(), testLog, 0, &other)
+	_, err = s.Retry(t.Context(), testLog, 0, &other, 0)
 	require.Equal(t, wire.RejectedDuplicate, refusedAs(t, err, 3))
 	for range 2 {
-		what, err = s.Retry(t.Context(), testLog, 0, &free)
+		what, err = s.Retry(t.Context(), testLog, 0, &free, 0)
 		require.NoError(t, err)
 		require.Equal(t, RetriedApplied, what)
 	}
 	require.Equal(t, 1, one[int](t, look, "SELECT COUNT(*) FROM idempotency_keys WHERE key_value='free' AND log_seq=4"))
-	what, err = s.Retry(t.Context(), testLog, 0, &before)
+	what, err = s.Retry(t.Context(), testLog, 0, &before, 0)
 	require.NoError(t, err)
 	require.Equal(t, RetriedDeleted, what)
 	require.Zero(t, one[int](t, look, "SELECT COUNT(*) FROM workflow_steps WHERE run_id='deleted'"))
-	_, err = s.Retry(t.Context(), testLog, 0, &stale)
+	_, err = s.Retry(t.Context(), testLog, 0, &stale, 0)
 	require.Equal(t, wire.CodeAttempt, refusedAs(t, err, 9), "what was refused for its attempt stays so")
 	require.Zero(t, one[int](t, look, "SELECT COUNT(*) FROM workflow_steps WHERE run_id='attempts'"))
 
 	late := attemptOf(7, save(10, "plain", 1, "1"))
-	_, err = s.Retry(t.Context(), testLog, 0, &late)
+	_, err = s.Retry(t.Context(), testLog, 0, &late, 0)
 	require.Equal(t, wire.CodeAttempt, refusedAs(t, err, 10), "its attempt would put away the steps that were saved since")
 	require.Zero(t, one[int](t, look, "SELECT COUNT(*) FROM persistd_runs WHERE run_id='plain'"))
 	bad := save(11, "bad", 1, "{")
-	_, err = s.Retry(t.Context(), testLog, 0, &bad)
+	_, err = s.Retry(t.Context(), testLog, 0, &bad, 0)
 	requireClass(t, batcher.Never, err)
 }
 
@@ -97,12 +130,12 @@ func TestARetryIsRefusedWhereThereIsNothingToRetry(t *testing.T) {
 	term := acquire(t, s, 0)
 	commit(t, s, &term, save(5, "run", 1, "1"))
 	ahead := save(6, "run", 2, "1")
-	_, err := s.Retry(t.Context(), testLog, 0, &ahead)
+	_, err := s.Retry(t.Context(), testLog, 0, &ahead, 0)
 	require.ErrorIs(t, err, ErrNotPassed)
 	requireClass(t, batcher.Again, err)
 	old := testLog
 	old.Stream = "ANOTHER"
-	_, err = s.Retry(t.Context(), old, 0, &ahead)
+	_, err = s.Retry(t.Context(), old, 0, &ahead, 0)
 	require.ErrorIs(t, err, ErrUnknownLog)
 	requireClass(t, batcher.Operator, err)
 }
@@ -119,10 +152,10 @@ func TestI4ARetriedEventOfAnOlderLogIsOlder(t *testing.T) {
 	require.NoError(t, s.Register(t.Context(), again))
 	term = acquire(t, s, 0)
 	commit(t, s, &term, save(1, "run", 1, `"new"`))
-	_, err := s.Retry(t.Context(), testLog, 0, &letter)
+	_, err := s.Retry(t.Context(), testLog, 0, &letter, 0)
 	require.NoError(t, err)
 	require.Equal(t, []string{`step="1" state="\"new\""`, `step="2" state="\"old\""`}, readAll(t, look, "SELECT step, state FROM workflow_steps ORDER BY step"))
-	_, err = s.Retry(t.Context(), again, 0, &letter)
+	_, err = s.Retry(t.Context(), again, 0, &letter, 0)
 	require.ErrorIs(t, err, ErrNotPassed, "the sequences of the new log are others")
 }
 
@@ -134,7 +167,7 @@ func TestARetryThatBeginsAnAttemptIsNotOverlookedByTheOwner(t *testing.T) {
 	term := acquire(t, s, 0)
 	letter := attemptOf(3, save(1, "run", 1, "1"))
 	commit(t, s, &term, missed(letter), save(2, "other", 1, "1"))
-	_, err := operator.Retry(t.Context(), testLog, 0, &letter)
+	_, err := operator.Retry(t.Context(), testLog, 0, &letter, 0)
 	require.NoError(t, err)
 	stale := batch(term, save(3, "run", 2, "1"), save(4, "other", 2, "1"))
 	requireClass(t, batcher.Lost, s.Commit(t.Context(), stale))
@@ -143,7 +176,7 @@ func TestARetryThatBeginsAnAttemptIsNotOverlookedByTheOwner(t *testing.T) {
 	require.Equal(t, []uint64{3}, refused(t, s.Commit(t.Context(), batch(term, stale.Events...))))
 
 	letter = attemptOf(3, save(2, "run", 7, "1")) // of a run that has a row nobody's term has to end
-	_, err = operator.Retry(t.Context(), testLog, 0, &letter)
+	_, err = operator.Retry(t.Context(), testLog, 0, &letter, 0)
 	require.NoError(t, err)
 	commit(t, s, &term, save(5, "other", 2, "1"))
 }
