@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/persistd/persistd/internal/mysqlstore"
@@ -51,6 +53,20 @@ type finding struct {
 	Text string `json:"text"`
 	// Do is what can be done about it.
 	Do string `json:"do"`
+	// Itself is that nothing is to be done: persistd serve does it.
+	Itself bool `json:"by_itself,omitempty"`
+
+	where, why string // Text is both: of several findings the second may be one
+}
+
+// waiting are the findings that somebody has to do something about: to mend what is wrong, or to accept it.
+func (d *diagnosis) waiting() (n int) {
+	for _, f := range d.Findings {
+		if !f.Itself {
+			n++
+		}
+	}
+	return n
 }
 
 // The kinds of findings.
@@ -103,21 +119,51 @@ func diagnose(ctx context.Context, s *stream.Stream, store *mysqlstore.Store) (*
 	}
 	for i := range d.Gaps {
 		if g := &d.Gaps[i]; g.AcceptedAt.IsZero() {
-			d.find(findGap, describeGap(g)+" is neither here nor in the log: "+g.Why, "restore a later backup, or persistd recover --accept-gap")
+			d.find(findGap, describeGap(g), "events are neither here nor in the log: "+g.Why, "restore a later backup, or persistd recover --accept-gap")
 		}
 	}
 	return d, nil
 }
 
-func (d *diagnosis) find(kind, text, do string) {
-	d.Findings = append(d.Findings, finding{kind, text, do})
+// find adds what is wrong, where that is (in a partition, or "") and why.
+func (d *diagnosis) find(kind, where, why, do string) {
+	f := finding{Kind: kind, Text: why, Do: do, where: where, why: why}
+	if where != "" {
+		f.Text = where + ": " + why
+	}
+	d.Findings = append(d.Findings, f)
+}
+
+// mendsItself is find for what persistd serve sees to: only what it does is to be known.
+func (d *diagnosis) mendsItself(kind, where, why, does string) {
+	d.find(kind, where, why, "nothing: persistd serve "+does)
+	d.Findings[len(d.Findings)-1].Itself = true
+}
+
+// findings is the list for people: what several have in common is said once.
+func (d *diagnosis) findings() string {
+	var out strings.Builder
+	list := slices.Clone(d.Findings)
+	for len(list) > 0 {
+		first := list[0]
+		alike := func(f finding) bool { return f.Kind == first.Kind && f.why == first.why && f.Do == first.Do }
+		fmt.Fprintf(&out, "%s: %s\n", first.Kind, first.why)
+		for _, f := range list {
+			if alike(f) && f.where != "" {
+				fmt.Fprintf(&out, "    %s\n", f.where)
+			}
+		}
+		fmt.Fprintf(&out, "  do: %s\n", first.Do)
+		list = slices.DeleteFunc(list, alike)
+	}
+	return out.String()
 }
 
 // whose says to whom the log belongs, and which log it is.
 func (d *diagnosis) whose() {
 	present := d.Owner.Created.Equal(d.Created)
 	if (present || d.Copy) && d.Owner.Database != "" && d.Owner.Database != d.Database {
-		d.find(findForeign, fmt.Sprintf("the log belongs to database %s, claimed by %q at %s; this is %s", d.Owner.Database, d.Owner.By,
+		d.find(findForeign, "", fmt.Sprintf("the log belongs to database %s, claimed by %q at %s; this is %s", d.Owner.Database, d.Owner.By,
 			d.Owner.At.Format(time.RFC3339), d.Database), hintForeign)
 	}
 	if !present && !d.Copy {
@@ -125,11 +171,11 @@ func (d *diagnosis) whose() {
 	}
 	switch former := d.pair.former; {
 	case d.Copy:
-		d.find(findCopy, fmt.Sprintf("the log is a copy, made at %s, of the one made at %s", stampOf(d.Created), stampOf(former.Created)),
-			"nothing, unless it lost its end: persistd serve goes on where its original was")
+		d.mendsItself(findCopy, "", fmt.Sprintf("the log is a copy, made at %s, of the one made at %s", stampOf(d.Created), stampOf(former.Created)),
+			"goes on where its original was (where the copy lost its end, that is a finding of its own)")
 	case !d.Registered && former != nil:
-		d.find(findMadeAgain, fmt.Sprintf("the log is a new one, made at %s; the one made at %s was applied up to %s", stampOf(d.Created),
-			stampOf(former.Created), describePlace(former.Position)), "nothing: persistd serve begins it, and says what is known to be lost of the one before")
+		d.mendsItself(findMadeAgain, "", fmt.Sprintf("the log is a new one, made at %s; the one made at %s was applied up to %s", stampOf(d.Created),
+			stampOf(former.Created), describePlace(former.Position)), "begins it, and says what is known to be lost of the one before")
 	}
 }
 
@@ -147,7 +193,7 @@ func (d *diagnosis) partition(ctx context.Context, p int, row mysqlstore.Partiti
 	switch {
 	case errors.Is(err, stream.ErrShort):
 		state.Short = err.Error()
-		d.find(findLostEnd, state.Short, "find out what was lost (docs/recovery.md); then persistd recover --accept-lost-end")
+		d.find(findLostEnd, state.Short, "the log lost its end, and what is new in it has sequences that are committed", "find out what was lost (docs/recovery.md); then persistd recover --accept-lost-end")
 	case err != nil:
 		return err //nolint:wrapcheck // it says what was examined.
 	default:
@@ -165,13 +211,13 @@ func (d *diagnosis) behind(ctx context.Context, state *partitionState, mark stre
 		return err //nolint:wrapcheck // it says what was looked for.
 	}
 	if state.Missing.Sequence > 0 && !d.recorded(state) {
-		d.find(findGap, fmt.Sprintf("partition %d: events after %s through %s are neither here nor in the log", state.Partition,
-			describePlace(state.Position), describePlace(state.Missing)),
+		d.find(findGap, fmt.Sprintf("partition %d after %s through %s", state.Partition, describePlace(state.Position), describePlace(state.Missing)),
+			"events are neither here nor in the log",
 			"restore a later backup; or start persistd serve, which records the gap, and persistd recover --accept-gap")
 	}
 	if state.Reached.Sequence > max(state.Position.Sequence, state.Missing.Sequence) { // there is something left to apply again
-		d.find(findWentBack, fmt.Sprintf("partition %d is at %s, and was at %s before: the database was restored", state.Partition,
-			describePlace(state.Position), describePlace(state.Reached)), "nothing: persistd serve applies these events again")
+		d.mendsItself(findWentBack, fmt.Sprintf("partition %d is at %s, and was at %s before", state.Partition,
+			describePlace(state.Position), describePlace(state.Reached)), "the database was restored", "applies these events again")
 	}
 	return nil
 }

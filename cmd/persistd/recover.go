@@ -28,56 +28,76 @@ type recoverCmd struct {
 	Output        string `short:"o" enum:"table,json" default:"table" help:"table for people, json for machines." group:"Recovery"`
 }
 
-// Run implements the command. Without a flag it shows what log and database say of each other, and changes nothing.
+// Run implements the command. Without a flag it shows what log and database say of each other, and changes nothing. It exits with 0 when nobody has
+// to do anything, with 1 when there is something that nobody has accepted yet, with 2 when it could not look or could not do what it was told.
 func (cmd *recoverCmd) Run(parent context.Context, env config.LookupEnv, std std) error {
+	left, err := cmd.run(parent, env, std)
+	switch {
+	case err != nil:
+		return &exitError{codeNotCompared, fmt.Errorf("recover: %w", err)}
+	case left > 0:
+		return fmt.Errorf("recover: %s that nobody has mended or accepted", countOf(left, "finding"))
+	}
+	return nil
+}
+
+// run says how many findings wait for somebody at the end.
+func (cmd *recoverCmd) run(parent context.Context, env config.LookupEnv, std std) (left int, err error) {
 	cfg, err := cmd.Complete(env)
 	if err == nil {
 		err = cfg.Validate()
 	}
 	if err != nil {
-		return fmt.Errorf("configuration: %w", err)
+		return 0, fmt.Errorf("configuration: %w", err)
 	}
 	ctx, _, stop := signals(parent)
 	defer stop()
 	nc, err := connectNATS(cfg.NATS, "persistd recover", zap.NewNop())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return fmt.Errorf("use JetStream: %w", err)
+		return 0, fmt.Errorf("use JetStream: %w", err)
 	}
 	s, err := stream.Find(ctx, js, streamConfig(cfg.Stream), zap.NewNop())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: there is no log; persistd serve makes one, and what an earlier one held and had not been applied is lost", err)
+		return 0, fmt.Errorf("%w: there is no log; persistd serve makes one, and what an earlier one held and had not been applied is lost", err)
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // it says what was looked for.
+		return 0, err //nolint:wrapcheck // it says what was looked for.
 	}
 	store, err := mysqlstore.Open(storeConfig(cfg), zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return 0, fmt.Errorf("open database: %w", err)
 	}
 	defer store.Close()
 	if err := store.CheckSchema(ctx); err != nil {
-		return err //nolint:wrapcheck // it says what to do.
+		return 0, err //nolint:wrapcheck // it says what to do.
 	}
 	d, err := diagnose(ctx, s, store)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := cmd.show(std, d); err != nil {
-		return err
+		return 0, err
 	}
+	done := false
 	for _, step := range []recoverStep{{cmd.TakeLog, cmd.takeLog}, {cmd.AcceptLostEnd, cmd.acceptLostEnd}, {cmd.AcceptGap, cmd.acceptGap}} {
 		if step.wanted {
 			if err := step.do(ctx, std, d); err != nil {
-				return err
+				return 0, err
 			}
+			done = done || !cmd.DryRun
 		}
 	}
-	return nil
+	if done { // what was accepted waits for nobody
+		if d, err = diagnose(ctx, s, store); err != nil {
+			return 0, fmt.Errorf("it is done, and then: %w", err)
+		}
+	}
+	return d.waiting(), nil
 }
 
 // recoverStep is what a flag asks for.
@@ -150,21 +170,31 @@ func (cmd *recoverCmd) acceptLostEnd(ctx context.Context, std std, d *diagnosis)
 	return err //nolint:wrapcheck // it says what was done.
 }
 
+// acceptGap accepts the open gaps, all or none, and says so when it is done.
 func (cmd *recoverCmd) acceptGap(ctx context.Context, std std, d *diagnosis) error {
 	var open []uint64
 	for i := range d.Gaps {
 		if g := &d.Gaps[i]; g.AcceptedAt.IsZero() {
 			open = append(open, g.ID)
-			cmd.say(std, "accept gap %d: %s", g.ID, describeGap(g))
 		}
 	}
 	if len(open) == 0 {
 		cmd.say(std, "accept gap: none is open")
-	}
-	if cmd.DryRun {
 		return nil
 	}
-	return d.pair.store.AcceptGaps(ctx, whoami(), open) //nolint:wrapcheck // it says what was done.
+	verb := "accept"
+	if !cmd.DryRun {
+		if err := d.pair.store.AcceptGaps(ctx, whoami(), open); err != nil {
+			return err //nolint:wrapcheck // it says what was done.
+		}
+		verb = "accepted"
+	}
+	for i := range d.Gaps {
+		if g := &d.Gaps[i]; g.AcceptedAt.IsZero() {
+			cmd.say(std, "%s gap %d: %s", verb, g.ID, describeGap(g))
+		}
+	}
+	return nil
 }
 
 // whoami is who accepts, for the record.
@@ -207,9 +237,7 @@ func (cmd *recoverCmd) show(std std, d *diagnosis) error {
 	if len(d.Findings) == 0 {
 		out.WriteString("log and database belong together: nothing is to be done\n")
 	}
-	for _, f := range d.Findings {
-		fmt.Fprintf(&out, "%s: %s\n    do: %s\n", f.Kind, f.Text, f.Do)
-	}
+	out.WriteString(d.findings())
 	_, err := fmt.Fprint(std.out, out.String())
 	return err //nolint:wrapcheck // standard output's own words.
 }
