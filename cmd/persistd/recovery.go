@@ -148,7 +148,7 @@ func (r *recovery) restored(ctx context.Context, p int, after wire.Place, mark s
 	if after.Sequence >= reached {
 		return nil
 	}
-	tables, err := r.store.Unrestored(ctx)
+	tables, err := r.store.Unrestored(ctx, p)
 	if err != nil || len(tables) == 0 {
 		return err //nolint:wrapcheck // it says what was asked.
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,6 +28,7 @@ func (s *stack) backup() (restore func()) {
 	}
 	require.NoError(s.t, rows.Err())
 	for _, t := range tables {
+		s.exec("DROP TABLE IF EXISTS backup_" + t)
 		s.exec("CREATE TABLE backup_" + t + " AS SELECT * FROM " + t)
 	}
 	return func() {
@@ -42,7 +46,8 @@ func (s *stack) backup() (restore func()) {
 	}
 }
 
-// byTable keeps every table as a dump has it. restore drops and makes each again in the order of their names; at is called before each.
+// byTable keeps every table as a dump made with --replace has it: between the making of a table and its lock a running daemon may write to it, as it
+// says that it is there. restore drops and makes each again in the order of their names; at is called before each.
 func (s *stack) byTable() (restore func(at func(table string))) {
 	s.t.Helper()
 	s.backup()
@@ -67,7 +72,7 @@ func (s *stack) byTable() (restore func(at func(table string))) {
 			require.NoError(s.t, err)
 			for _, q := range []string{
 				"DROP TABLE " + k.name, k.create, "LOCK TABLES " + k.name + " WRITE, backup_" + k.name + " READ",
-				"INSERT INTO " + k.name + " SELECT * FROM backup_" + k.name, "UNLOCK TABLES",
+				"REPLACE INTO " + k.name + " SELECT * FROM backup_" + k.name, "UNLOCK TABLES",
 			} {
 				_, err := conn.ExecContext(s.t.Context(), q)
 				require.NoError(s.t, err, q)
@@ -75,6 +80,57 @@ func (s *stack) byTable() (restore func(at func(table string))) {
 			require.NoError(s.t, conn.Close())
 		}
 	}
+}
+
+// untilAppliedMeanwhile takes a dump by table and restores it, until an event of run was applied while it was loaded: after its positions, and before
+// the rows, so that it went where it is lost. That takes that no daemon looked at the tables in between, as each does every two seconds; one
+// that did waits for the end. It returns the event's node id. since is called when the dump is taken, applied when the event was applied,
+// before the next table, and end before the last table, when all daemons wait.
+func (s *stack) untilAppliedMeanwhile(run string, daemons []*child, since func(round int), applied, end func()) (node string) {
+	s.t.Helper()
+	const noticed = "database is being restored: waiting for all of its tables"
+	for round := range 20 {
+		for _, d := range daemons {
+			s.eventually("the round before is over", func() bool { return d.notReadyFor("restore") == "" })
+		}
+		s.matchesLog()
+		restore, dumped := s.byTable(), time.Now()
+		since(round)
+		s.matchesLog()
+		s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
+		before := map[*child]int{}
+		for _, d := range daemons {
+			before[d] = d.times(noticed)
+		}
+		all := func() bool {
+			return !slices.ContainsFunc(daemons, func(d *child) bool { return d.times(noticed) == before[d] })
+		}
+		done := false
+		restore(func(table string) {
+			switch table {
+			case "persistd_runs": // the positions are there by now
+				node = fmt.Sprintf("meanwhile-%d", round)
+				s.publish(run, fmt.Sprintf(`{"step":7,"node_id":%q,"state":{}}`, node))
+				s.eventually("it is applied, or all wait", func() bool {
+					done = s.rows("node_id=?", node) == 1
+					return done || all()
+				})
+				if done {
+					applied()
+				}
+			case "workflow_steps": // the last one
+				s.eventually("all wait", all)
+				if done {
+					end()
+				}
+			}
+		})
+		if done {
+			return node
+		}
+	}
+	require.FailNow(s.t, "the daemons always look at the tables before anything is applied")
+	return ""
 }
 
 // recover runs the command and returns what it says.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,7 @@ func TestI2ADatabaseRestoredUnderAnIdleDaemonHealsItselfAndSaysSo(t *testing.T) 
 func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := sharedStack(t)
+	const waiting = "database is being restored: wait for"
 	d := s.spawn("none").serving()
 	made := time.Now()
 	s.eventually("the tables are older than what is in them", func() bool { return time.Since(made) > 1100*time.Millisecond })
@@ -50,9 +53,6 @@ func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
 	s.publish("run-6", `{"step":1,"node_id":"n","state":{}}`)
 	s.publish("run-7", `{"step":1,"node_id":"n","state":{}}`)
 	s.publish("run-8", `{"step":1,"node_id":"n","state":{}}`)
-	s.matchesLog()
-	restore := s.byTable()
-	dumped := time.Now()
 	busy := map[int]bool{}
 	for i := range 5 {
 		busy[wire.Partition(wire.DefaultNamespace, fmt.Sprintf("run-%d", i), 8)] = true
@@ -63,18 +63,15 @@ func TestI2ADumpThatIsLoadedUnderTheDaemonIsWaitedFor(t *testing.T) {
 			idle = run
 		}
 	}
-	s.publishSteps(50, 100)
-	s.matchesLog()
-	s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
-	restore(func(table string) {
-		switch table {
-		case "persistd_runs": // the positions are there by now. These of a partition that had no event since the dump go where they are lost.
-			s.publish(idle, `{"step":7,"node_id":"meanwhile","state":{}}`)
-			s.eventually("it is applied", func() bool { return s.rows("node_id='meanwhile'") == 1 })
-		case "workflow_steps": // the last one
-			d.says("database is being restored: wait for")
-		}
+	last := s.untilAppliedMeanwhile(idle, []*child{d}, func(round int) {
+		s.publishSteps(50+100*round, 100)
+	}, func() { // that commit, of a partition whose position did not go back, is no reason to begin
+		said := d.times(waiting) // by those whose position did
+		s.eventually("they go on waiting", func() bool { return d.times(waiting) > said+20 })
+	}, func() {
+		d.says(waiting)
 	})
+	s.eventually("it is applied again", func() bool { return s.rows("node_id=?", last) == 1 })
 	s.matchesLog()
 	d.says("position went back: events are applied again")
 	require.NoError(t, d.terminate())
@@ -92,27 +89,15 @@ func TestI2WhatAnotherReplicaCommittedWhileADumpWasLoadedIsAppliedAgain(t *testi
 	s.eventually("the tables are older than what is in them", func() bool { return time.Since(made) > 1100*time.Millisecond })
 	s.publishSteps(0, 100)
 	s.publish("run-6", `{"step":1,"node_id":"n","state":{}}`)
-	s.matchesLog()
-	restore := s.byTable()
-	dumped := time.Now()
-	s.eventually("the dump is some seconds old", func() bool { return time.Since(dumped) > 2*time.Second })
 	owner := ""
-	restore(func(table string) {
-		switch table {
-		case "persistd_runs": // the positions are there by now, and what is applied goes where it is lost
-			s.publish("run-6", `{"step":7,"node_id":"meanwhile","state":{}}`)
-			s.eventually("it is applied", func() bool { return s.rows("node_id='meanwhile'") == 1 })
-			owner = s.partitions()[wire.Partition(wire.DefaultNamespace, "run-6", 8)].Owner
-		case "workflow_steps": // the last one
-			for _, r := range replicas {
-				r.says("waiting for all of its tables")
-			}
-			require.Contains(t, replicas, owner)
-			require.NoError(t, replicas[owner].terminate())
-			delete(replicas, owner)
-		}
+	last := s.untilAppliedMeanwhile("run-6", slices.Collect(maps.Values(replicas)), func(int) {}, func() {
+		owner = s.partitions()[wire.Partition(wire.DefaultNamespace, "run-6", 8)].Owner
+	}, func() {
+		require.Contains(t, replicas, owner)
+		require.NoError(t, replicas[owner].terminate())
+		delete(replicas, owner)
 	})
-	s.eventually("it is applied again", func() bool { return s.rows("node_id='meanwhile'") == 1 })
+	s.eventually("it is applied again", func() bool { return s.rows("node_id=?", last) == 1 })
 	s.matchesLog()
 	for _, r := range replicas {
 		r.says("position set back")

@@ -149,13 +149,20 @@ func (s *Store) AcceptGaps(ctx context.Context, by string, ids []uint64) error {
 
 // Unrestored are the tables that a restore of this database seems not to have reached yet; none when there is none under way. A dump is loaded table
 // by table, and by its usual order the positions come before most rows: what is applied from them meanwhile goes into tables that are
-// dropped next, and the positions stay. To be asked when a position has gone back, and only then: an ALTER TABLE looks the same.
+// dropped next, and the positions stay. To be asked of a partition whose position has gone back, and only then: an ALTER TABLE looks the same.
 //
 // It is told by when the tables were made. Every table of a dump is made after the last commit that is in it; so when that of the positions was,
 // and another was not, the other is still the old one. One that has just been made may not be locked yet by who fills it. Tables that were
 // emptied and filled again are as old as ever, and tell nothing.
-func (s *Store) Unrestored(ctx context.Context) ([]string, error) {
-	names, err := s.unrestored(ctx)
+//
+// What other partitions have committed since the positions' table was made is not in the dump, and tells nothing either. What this one has ends the
+// matter: it was let begin.
+func (s *Store) Unrestored(ctx context.Context, partition int) ([]string, error) {
+	r := s.registered.Load()
+	if r == nil {
+		return nil, s.fail("ask whether the database is being restored", errNotRegistered)
+	}
+	names, err := s.unrestored(ctx, r, partition)
 	return names, s.fail("ask whether the database is being restored", err)
 }
 
@@ -168,9 +175,12 @@ var RestorableTables = []string{
 // PositionsTable is the one that has the positions.
 const PositionsTable = "persistd_partitions"
 
-func (s *Store) unrestored(ctx context.Context) (_ []string, err error) {
+func (s *Store) unrestored(ctx context.Context, r *registration, partition int) (_ []string, err error) {
 	var committed sql.NullTime
-	if err := s.leases.QueryRowContext(ctx, "SELECT MAX(updated_at) FROM persistd_partitions").Scan(&committed); err != nil {
+	const made = "(SELECT create_time FROM information_schema.tables WHERE table_schema=DATABASE() AND LOWER(table_name)='" + PositionsTable + "')"
+	if err := s.leases.QueryRowContext(ctx, "SELECT MAX(updated_at) FROM persistd_partitions WHERE updated_at<"+made+
+		" AND NOT EXISTS (SELECT 1 FROM persistd_partitions own WHERE "+string(r.appendStream(nil))+" AND partition_no=? AND updated_at>="+made+")",
+		partition).Scan(&committed); err != nil {
 		return nil, fmt.Errorf("read last commit: %w", err)
 	}
 	rows, err := s.leases.QueryContext(ctx, "SELECT LOWER(table_name), create_time, create_time > UTC_TIMESTAMP() - INTERVAL 5 SECOND"+

@@ -209,3 +209,28 @@ func TestI4ACopyOfALogGoesOnWhereTheLogWas(t *testing.T) {
 	require.EqualValues(t, 2, readRow(t, look, "run", 2).gen)
 	require.Equal(t, `"newer"`, readRow(t, look, "run", 1).state)
 }
+
+func TestI2WhatOtherPartitionsCommitWhileADumpIsLoadedDoesNotEndIt(t *testing.T) {
+	t.Parallel()
+	s, _, look := ready(t)
+	unrestored := func(partition int) []string {
+		tables, err := s.Unrestored(t.Context(), partition)
+		require.NoError(t, err)
+		return tables
+	}
+	exec(t, look, "UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6)+INTERVAL 1 SECOND") // later than the tables were made
+	require.Empty(t, unrestored(1), "nothing is restored")
+	require.Eventually(t, func() bool {
+		var later bool
+		require.NoError(t, look.QueryRow("SELECT MAX(updated_at) < UTC_TIMESTAMP(6)-INTERVAL 1 SECOND FROM persistd_partitions").Scan(&later))
+		return later
+	}, 20*time.Second, 10*time.Millisecond)
+	exec(t, look, "CREATE TABLE loaded LIKE persistd_partitions")
+	exec(t, look, "INSERT INTO loaded SELECT * FROM persistd_partitions")
+	exec(t, look, "DROP TABLE persistd_partitions")
+	exec(t, look, "RENAME TABLE loaded TO persistd_partitions")
+	require.Contains(t, unrestored(1), "workflow_steps", "the positions are loaded, and the rows are not")
+	exec(t, look, "UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6)+INTERVAL 2 SECOND WHERE partition_no=0")
+	require.Contains(t, unrestored(1), "workflow_steps", "another partition has committed meanwhile")
+	require.Empty(t, unrestored(0), "who has committed since is not asked to wait")
+}
