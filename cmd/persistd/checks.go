@@ -32,7 +32,7 @@ func (d *daemon) readyChecks() []admin.Check {
 		})},
 		{Name: "database", Check: d.whenStarted(func(ctx context.Context) error { return d.store.Answers(ctx) })},
 		{Name: "restore", Check: d.whenStarted(func(context.Context) error { return d.recovery.restoring() })},
-		{Name: "gaps", Check: d.whenStarted(func(context.Context) error { return d.recovery.check() })},
+		{Name: "gaps", Check: d.whenStarted(func(context.Context) error { return d.recovery.gaps.check() })},
 		{Name: "commits", Check: d.whenStarted(func(context.Context) error { return d.blocked() })},
 	}
 }

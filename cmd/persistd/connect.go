@@ -106,6 +106,10 @@ func (d *daemon) openStore(ctx context.Context) (limits mysqlstore.Limits, err e
 		if err := d.register(ctx); err != nil {
 			return err
 		}
+		// Before the replica can say that it is ready: what was lost before it started is still lost.
+		if err := d.recovery.gaps.look(ctx); err != nil {
+			return permanent(err)
+		}
 		limits, err = store.Limits(ctx)
 		return permanent(err)
 	})

@@ -40,11 +40,10 @@ type recovery struct {
 	mu     sync.Mutex // guards what follows; nothing blocks while it is held
 	parts  []recovering
 	tables replacing
-	open   []mysqlstore.Gap // not accepted, as of the last look
 
+	gaps     *openGaps
 	wentBack *prometheus.CounterVec
 	left     prometheus.Gauge
-	gaps     prometheus.Gauge
 }
 
 // recovering is a partition as recovery sees it.
@@ -63,13 +62,13 @@ var errWentBack = fmt.Errorf("position in the database went back: it was restore
 const (
 	hintShort   = "see docs/recovery.md; persistd recover shows what was lost, and with --accept-lost-end goes on without it"
 	hintForeign = "point persistd at the database that the log belongs to, or give this one a log of its own (stream.name, stream.prefix); if this database shall take that one's place: persistd recover --take-log"
-	hintGap     = "these events are in this database no more, and in no log: restore a later backup, or accept it with persistd recover --accept-gap"
 )
 
 func newRecovery(d *daemon, pending func(context.Context, int, uint64) (int64, error)) *recovery {
 	r := &recovery{
 		log: d.log.Named("recovery"), stream: d.stream, store: d.store, pending: pending, fail: d.fail,
 		parts: make([]recovering, d.stream.Partitions()),
+		gaps:  newOpenGaps(d.store, d.stream.Name(), d.log.Named("recovery")),
 		wentBack: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "persistd_position_went_back_total",
 			Help: "How often a partition's position was found behind what had been reached: the database was restored, or edited.",
@@ -78,12 +77,8 @@ func newRecovery(d *daemon, pending func(context.Context, int, uint64) (int64, e
 			Name: "persistd_reapply_events",
 			Help: "Events that this replica still has to apply again because positions went back; 0 when it has caught up.",
 		}),
-		gaps: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "persistd_gaps",
-			Help: "Gaps that nobody has accepted: parts of the log that are neither in the database nor in the log any more.",
-		}),
 	}
-	d.reg.MustRegister(r.wentBack, r.left, r.gaps)
+	d.reg.MustRegister(r.wentBack, r.left, r.gaps.n)
 	return r
 }
 
@@ -120,7 +115,7 @@ func (r *recovery) begin(ctx context.Context, p int, after wire.Place) (reading 
 			Why: "the database was restored from further back than the log reaches",
 		}
 		// Before anything is applied: once the position has passed it, nobody could tell any more.
-		if err := r.record(ctx, &gap); err != nil {
+		if err := r.gaps.record(ctx, &gap); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -154,20 +149,6 @@ func (r *recovery) restored(ctx context.Context, p int, after wire.Place, mark s
 	}
 	return fmt.Errorf("database is being restored: wait for %s (if they are not to be restored: UPDATE persistd_partitions SET updated_at=UTC_TIMESTAMP(6)): %w",
 		strings.Join(tables, ", "), partition.ErrAgain)
-}
-
-// record keeps a gap, and says so the first time.
-func (r *recovery) record(ctx context.Context, gap *mysqlstore.Gap) error {
-	fresh, err := r.store.RecordGap(ctx, gap)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what was recorded.
-	}
-	if fresh {
-		r.log.Error("events are lost: "+gap.Why, zap.Int("partition", gap.Partition), zap.Time("log_made_at", gap.Created),
-			zap.Uint64("after", gap.After.Sequence), knownTime("after_logged", gap.After.Logged),
-			zap.Uint64("through", gap.Through.Sequence), knownTime("through_logged", gap.Through.Logged), zap.String("hint", hintGap))
-	}
-	return r.refresh(ctx)
 }
 
 // wentBackTo says how much is applied again when a term begins at a place behind what was reached.
@@ -240,7 +221,7 @@ func (r *recovery) watch(ctx context.Context) {
 		r.reread(ctx)
 		if round%sayEvery == 0 {
 			r.progress(ctx)
-			if err := r.refresh(ctx); err != nil && ctx.Err() == nil {
+			if err := r.gaps.look(ctx); err != nil && ctx.Err() == nil {
 				r.log.Debug("gaps were not read", zap.Error(err)) // that the database is away others say
 			}
 		}
@@ -276,94 +257,6 @@ func (r *recovery) reread(ctx context.Context) {
 			at.setBack = false // it was, by the dump or by whoever has it
 		}
 	}
-}
-
-// progress says how far it is with what is applied again.
-func (r *recovery) progress(ctx context.Context) {
-	r.mu.Lock()
-	parts := append([]recovering(nil), r.parts...)
-	r.mu.Unlock()
-	var left int64
-	var behind, done []int
-	for p, at := range parts {
-		switch {
-		case at.target == 0:
-		case at.known >= at.target:
-			done = append(done, p)
-		case at.reread != nil: // another replica says it of its own
-			if n, err := r.between(ctx, p, at.known, at.target); err == nil {
-				left += n
-				behind = append(behind, p)
-			}
-		}
-	}
-	r.left.Set(float64(left))
-	r.mu.Lock()
-	for _, p := range done {
-		r.parts[p].target = 0
-	}
-	r.mu.Unlock()
-	if len(done) > 0 {
-		r.log.Info("events are applied again: caught up", zap.Ints("partitions", done))
-	}
-	if len(behind) > 0 {
-		r.log.Info("events are applied again", zap.Ints("partitions", behind), zap.Int64("left", left))
-	}
-}
-
-// refresh looks which gaps are open.
-func (r *recovery) refresh(ctx context.Context) error {
-	open, err := r.store.Gaps(ctx, r.stream.Name(), true)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what was read.
-	}
-	r.gaps.Set(float64(len(open)))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.open = open
-	return nil
-}
-
-// check is the readiness check: nil when there is no gap that nobody has accepted.
-func (r *recovery) check() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.open) == 0 {
-		return nil
-	}
-	var all []string
-	for i := range r.open {
-		if i == 3 {
-			all = append(all, fmt.Sprintf("and %d more", len(r.open)-i))
-			break
-		}
-		all = append(all, describeGap(&r.open[i]))
-	}
-	return fmt.Errorf("events are lost: %s (%s)", strings.Join(all, "; "), hintGap)
-}
-
-// knownTime is a field for t, or none where t is not known.
-func knownTime(key string, t time.Time) zap.Field {
-	if t.IsZero() {
-		return zap.Skip()
-	}
-	return zap.Time(key, t)
-}
-
-// describeGap is a gap in words.
-func describeGap(g *mysqlstore.Gap) string {
-	which := "all partitions"
-	if g.Partition >= 0 {
-		which = fmt.Sprintf("partition %d", g.Partition)
-	}
-	return fmt.Sprintf("%s after %s through %s", which, describePlace(g.After), describePlace(g.Through))
-}
-
-func describePlace(p wire.Place) string {
-	if p.Logged.IsZero() {
-		return fmt.Sprint(p.Sequence)
-	}
-	return fmt.Sprintf("%d (%s)", p.Sequence, p.Logged.UTC().Format(time.RFC3339))
 }
 
 func hinted(err error, hint string) error { return fmt.Errorf("%w (%s)", err, hint) }

@@ -160,7 +160,7 @@ func (d *daemon) tellFormer(ctx context.Context, log mysqlstore.Log, former *mys
 			if f.Reached.Sequence <= at.Sequence {
 				continue
 			}
-			err = d.recovery.record(ctx, &mysqlstore.Gap{
+			err = d.recovery.gaps.record(ctx, &mysqlstore.Gap{
 				Stream: log.Stream, Created: f.Created, Partition: p, After: at, Through: f.Reached,
 				Why: "the database was restored to before a log was deleted that had been applied further",
 			})
@@ -170,7 +170,7 @@ func (d *daemon) tellFormer(ctx context.Context, log mysqlstore.Log, former *mys
 		}
 	}
 	if former != nil && ends[former.Created] > former.Position.Sequence {
-		return d.recovery.record(ctx, &mysqlstore.Gap{
+		return d.recovery.gaps.record(ctx, &mysqlstore.Gap{
 			Stream: log.Stream, Created: former.Created, Partition: -1, After: former.Position, Through: wire.Place{Sequence: ends[former.Created]},
 			Why: "the log was deleted before all that it held was applied",
 		})
