@@ -26,10 +26,11 @@ type Config struct {
 	//
 	// What is free is known to a client only where the account has a limit. Of an account without one the server tells nothing
 	// but refuses what is over its max_file_store (by default 3/4 of the free disk): then it is asked for half, until it agrees.
+	// The least that the streams beside the log need, 88 MiB, is had first.
 	MaxBytes int64
 	// DeadLetterBytes is how large the stream of dead letters may grow, in bytes. Zero is, for a new one, a sixteenth of the log's
-	// limit, at least 80 MiB (the letters of the largest transaction in parts) and at most 1 GiB. A stream that allows less is raised to
-	// it, or to 80 MiB where the account has room.
+	// limit, at least 80 MiB (the letters of the largest transaction in parts) and at most 1 GiB; 80 MiB where there is no room for
+	// more. A stream that allows less is raised to it, or to 80 MiB where the account has room.
 	DeadLetterBytes int64
 	// DuplicateWindow is how long the server remembers message ids. A publisher that retries for longer may write an event twice.
 	// Default 2 min: at 2,800 events/s and about 125 B an id, 42 MB of the server's memory. Raised in a log that exists, never lowered.

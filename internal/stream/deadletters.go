@@ -40,28 +40,25 @@ type DeadLetters struct {
 	log      *zap.Logger
 }
 
-// deadLetters finds or makes the stream of the dead letters.
-func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.Time) (*DeadLetters, error) {
-	name := e.cfg.Name + "_DLQ"
-	acc, err := account(ctx, e.js, e.cfg.RequestTimeout)
-	if err != nil {
-		return nil, err
-	}
-	subjects := []string{e.cfg.Subjects.DeadLetters()}
+// lettersFor is how large the stream of the dead letters of a log of logBytes is, where nobody says so.
+func lettersFor(logBytes int64) int64 {
+	return min(defaultDeadLetterBytes, max(minDeadLetterBytes, logBytes/16))
+}
+
+// makeLetters finds the stream of the dead letters, or makes it of most bytes, where cfg does not say of how many.
+func (e *ensurer) makeLetters(ctx context.Context, most int64) error {
+	name, subjects := lettersName(e.cfg), []string{e.cfg.Subjects.DeadLetters()}
 	want := e.kept(name, "Events that persistd can never apply, with the reason in the headers", subjects)
 	want.Duplicates = e.cfg.DuplicateWindow
-	info, err := e.findOrCreate(ctx, want, sizing{
-		wanted: e.cfg.DeadLetterBytes, account: acc, least: minDeadLetterBytes,
-		most: min(defaultDeadLetterBytes, max(minDeadLetterBytes, logBytes/16)),
-	})
+	info, err := e.findOrCreate(ctx, want, sizing{wanted: e.cfg.DeadLetterBytes, most: most, least: minDeadLetterBytes})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c := &checker{cfg: e.cfg, found: info.Config}
 	c.cfg.Name = name
 	c.deadLetters()
 	if len(c.list) > 0 {
-		return nil, &ConfigError{Stream: name, Violations: c.list}
+		return &ConfigError{Stream: name, Violations: c.list}
 	}
 	least := max(e.cfg.DeadLetterBytes, minDeadLetterBytes)
 	if e.cfg.DeadLetterBytes == 0 && info.Config.MaxBytes >= least {
@@ -69,21 +66,36 @@ func (e *ensurer) deadLetters(ctx context.Context, logBytes int64, created time.
 	}
 	if _, err := e.raise(ctx, info, subjects, least); err != nil {
 		if !noRoom(err) || e.cfg.DeadLetterBytes != 0 {
-			return nil, err
+			return err
 		}
 		// It was made by an earlier version, and serves as it is until a transaction comes that it cannot take.
 		e.log.Warn("stream of dead letters is smaller than the letters of the largest transaction", zap.String("name", name), zap.Error(err),
 			zap.Int64("max_bytes", info.Config.MaxBytes), zap.Int64("wanted", minDeadLetterBytes), zap.String("hint", "give the account more storage"))
 		if _, err := e.raise(ctx, info, subjects, 0); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return e.openLetters(created), nil
+	return nil
 }
+
+// growLetters gives the letters of a new log their share, where they have no more than they were made with before it, cfg does not say another,
+// and there is room.
+func (e *ensurer) growLetters(ctx context.Context, share int64) error {
+	info, err := e.find(ctx, lettersName(e.cfg))
+	if err != nil || info == nil || e.cfg.DeadLetterBytes != 0 || info.Config.MaxBytes != minDeadLetterBytes {
+		return err
+	}
+	if _, err := e.raise(ctx, info, nil, share); err != nil && !noRoom(err) {
+		return err
+	}
+	return nil
+}
+
+func lettersName(cfg Config) string { return cfg.Name + "_DLQ" }
 
 // openLetters are the dead letters of the log made at created, whose stream is there or not.
 func (e *ensurer) openLetters(created time.Time) *DeadLetters {
-	name := e.cfg.Name + "_DLQ"
+	name := lettersName(e.cfg)
 	return &DeadLetters{
 		js: e.js, name: name, created: created, subjects: e.cfg.Subjects, timeout: e.cfg.RequestTimeout,
 		get: newGetter(e.js, name, e.cfg.RequestTimeout), log: e.log.With(zap.String("name", name)),

@@ -28,14 +28,23 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config, log *zap.Lo
 	}
 	ctx, cancel := boundRequests(ctx, cfg)
 	defer cancel()
-	acc, err := account(ctx, js, cfg.RequestTimeout)
-	if err != nil {
+	if _, err := account(ctx, js, cfg.RequestTimeout); err != nil {
 		return nil, err
 	}
 	e := &ensurer{js: js, cfg: cfg, log: log.With(zap.String("stream", cfg.Name))}
-	info, err := e.findOrCreate(ctx, e.logConfig(), sizing{wanted: cfg.MaxBytes, most: defaultMaxBytes, least: minMaxBytes, account: acc})
+	info, err := e.find(ctx, cfg.Name)
 	if err != nil {
 		return nil, err
+	}
+	isNew := info == nil
+	if isNew {
+		// The log takes what it can get, so what stands beside it comes first: it would find no room any more.
+		if err := e.makeBeside(ctx, minDeadLetterBytes); err != nil {
+			return nil, err
+		}
+		if info, err = e.findOrCreate(ctx, e.logConfig(), sizing{wanted: cfg.MaxBytes, most: defaultMaxBytes, least: minMaxBytes}); err != nil {
+			return nil, err
+		}
 	}
 	partitions, err := check(cfg, info.Config, js.Conn().MaxPayload())
 	if err != nil {
@@ -48,16 +57,24 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config, log *zap.Lo
 		e.log.Warn("keep the partition count that the log was made with",
 			zap.Int("partitions", partitions), zap.Int("configured", cfg.Partitions), zap.String("hint", "set partitions to what the log has"))
 	}
-	created := created(info)
-	dead, err := e.deadLetters(ctx, info.Config.MaxBytes, created)
+	if letters := lettersFor(info.Config.MaxBytes); isNew {
+		err = e.growLetters(ctx, letters)
+	} else {
+		err = e.makeBeside(ctx, letters)
+	}
 	if err != nil {
 		return nil, err
 	}
-	marks, err := e.marks(ctx, created)
-	if err != nil {
-		return nil, err
+	at := created(info)
+	return newStream(js, cfg, partitions, at, e.openLetters(at), e.openMarks(at), e.log), nil
+}
+
+// makeBeside finds or makes the streams beside the log: that of the dead letters, of letters bytes, and that of the marks.
+func (e *ensurer) makeBeside(ctx context.Context, letters int64) error {
+	if err := e.makeLetters(ctx, letters); err != nil {
+		return err
 	}
-	return newStream(js, cfg, partitions, created, dead, marks, e.log), nil
+	return e.makeMarks(ctx)
 }
 
 // Find returns the log of cfg as Ensure does, but makes and changes nothing: a log that is not there is an error that wraps
@@ -126,10 +143,7 @@ func (e *ensurer) kept(name, description string, subjects []string) jetstream.St
 }
 
 // sizing says how large a new stream may grow: wanted, or when that is 0, at most most and at least least, by what the account has.
-type sizing struct {
-	wanted, most, least int64
-	account             *jetstream.AccountInfo
-}
+type sizing struct{ wanted, most, least int64 }
 
 // findOrCreate returns the stream want.Name, made by this call, an earlier one or another daemon.
 func (e *ensurer) findOrCreate(ctx context.Context, want jetstream.StreamConfig, size sizing) (*jetstream.StreamInfo, error) {
@@ -139,8 +153,12 @@ func (e *ensurer) findOrCreate(ctx context.Context, want jetstream.StreamConfig,
 	}
 	want.MaxBytes = size.wanted
 	if size.wanted == 0 {
+		acc, err := account(ctx, e.js, e.cfg.RequestTimeout)
+		if err != nil {
+			return nil, err
+		}
 		want.MaxBytes = size.most
-		if free, known := freeBytes(size.account, want.Replicas); known {
+		if free, known := freeBytes(acc, want.Replicas); known {
 			want.MaxBytes = min(size.most, max(free/2, size.least))
 		}
 	}

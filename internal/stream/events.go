@@ -56,17 +56,13 @@ func EnsureEvents(ctx context.Context, js jetstream.JetStream, cfg Config, event
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, fmt.Errorf("look for a stream of %s: %w", cfg.Subjects.Events(), err)
 	}
-	acc, err := account(ctx, js, cfg.RequestTimeout)
-	if err != nil {
-		return nil, err
-	}
 	e := &ensurer{js: js, cfg: cfg, log: log}
 	want := e.kept(cfg.Name+"_EVENTS", "Committed outbox events of persistd's runs, as the relay published them", []string{cfg.Subjects.Events()})
 	want.Duplicates, want.MaxAge = cfg.DuplicateWindow, events.MaxAge
 	if want.MaxAge > 0 && want.MaxAge < want.Duplicates {
 		want.Duplicates = want.MaxAge // the server insists
 	}
-	if _, err := e.findOrCreate(ctx, want, sizing{wanted: events.MaxBytes, most: defaultEventsBytes, least: minEventsBytes, account: acc}); err != nil {
+	if _, err := e.findOrCreate(ctx, want, sizing{wanted: events.MaxBytes, most: defaultEventsBytes, least: minEventsBytes}); err != nil {
 		return nil, err
 	}
 	return out, nil

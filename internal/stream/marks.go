@@ -16,11 +16,18 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// marksBytes holds many times what the marks of the most partitions take, about 150 KiB.
-const marksBytes = 8 << 20
+// marksBytes holds many times what the marks of the most partitions take, about 150 KiB; leastMarksBytes is some times that, for an account that
+// has no more.
+const (
+	marksBytes      = 8 << 20
+	leastMarksBytes = 1 << 20
+)
 
 // ErrForeign says that the log belongs to another database.
 var ErrForeign = errors.New("log belongs to another database")
+
+// errNoRoomForMarks is that all that may be stored is reserved by streams, the log first of all.
+var errNoRoomForMarks = errors.New("all storage of the account is reserved by other streams")
 
 // Mark is what the log knows of a partition beyond its events: what was removed from it, and how far a database had got.
 type Mark struct {
@@ -96,35 +103,34 @@ type Marks struct {
 	claimed atomic.Pointer[string]
 }
 
-// marks finds or makes the stream of the marks.
-func (e *ensurer) marks(ctx context.Context, created time.Time) (*Marks, error) {
-	acc, err := account(ctx, e.js, e.cfg.RequestTimeout)
-	if err != nil {
-		return nil, err
-	}
-	m := e.openMarks(created)
-	subjects := []string{e.cfg.Subjects.Marks()}
-	want := e.kept(m.name, "What the log of persistd knows of itself: whose it is, and what was removed from it", subjects)
+// makeMarks finds or makes the stream of the marks.
+func (e *ensurer) makeMarks(ctx context.Context) error {
+	name, subjects := marksName(e.cfg), []string{e.cfg.Subjects.Marks()}
+	want := e.kept(name, "What the log of persistd knows of itself: whose it is, and what was removed from it", subjects)
 	want.Duplicates = e.cfg.DuplicateWindow
 	want.MaxMsgsPerSubject = 1 // a new mark takes the place of the one before
-	info, err := e.findOrCreate(ctx, want, sizing{wanted: marksBytes, account: acc})
+	info, err := e.findOrCreate(ctx, want, sizing{most: marksBytes, least: leastMarksBytes})
+	if noRoom(err) {
+		return hinted("make stream "+name, errNoRoomForMarks, fmt.Sprintf("it needs %d MiB: raise the account's max_storage or the server's"+
+			" max_file_store, or give up some of what another stream has reserved and does not use: nats stream edit %s --max-bytes=…", leastMarksBytes>>20, e.cfg.Name))
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c := &checker{cfg: e.cfg, found: info.Config}
-	c.cfg.Name = m.name
+	c.cfg.Name = name
 	c.marks()
 	if len(c.list) > 0 {
-		return nil, &ConfigError{Stream: m.name, Violations: c.list}
+		return &ConfigError{Stream: name, Violations: c.list}
 	}
-	if _, err := e.raise(ctx, info, subjects, marksBytes); err != nil {
-		return nil, err
-	}
-	return m, nil
+	_, err = e.raise(ctx, info, subjects, 0) // its size is as it could be had
+	return err
 }
 
+func marksName(cfg Config) string { return cfg.Name + "_MARKS" }
+
 func (e *ensurer) openMarks(created time.Time) *Marks {
-	name := e.cfg.Name + "_MARKS"
+	name := marksName(e.cfg)
 	return &Marks{
 		js: e.js, name: name, created: created, subjects: e.cfg.Subjects, timeout: e.cfg.RequestTimeout,
 		get: newGetter(e.js, name, e.cfg.RequestTimeout), log: e.log.With(zap.String("name", name)),

@@ -70,20 +70,83 @@ func TestPartitionAgreesWithTheServer(t *testing.T) {
 	})
 }
 
-// An account without a limit tells nothing, and refuses.
+// An account without a limit tells nothing, and refuses: whatever it has, the log leaves room for what stands beside it.
 func TestEnsureFindsASizeThatTheServerTakes(t *testing.T) {
 	t.Parallel()
-	n, err := devstack.StartNATS(within(t), devstack.NATSOptions{Dir: t.TempDir(), MaxStore: 1 << 30})
+	const beside = minDeadLetterBytes + marksBytes
+	for name, row := range map[string]struct{ all, log, letters int64 }{
+		"much":                          {1 << 40, defaultMaxBytes, defaultMaxBytes / 16},
+		"some":                          {1 << 30, defaultMaxBytes >> 4, minDeadLetterBytes},
+		"room for the log alone":        {defaultMaxBytes + 1, defaultMaxBytes >> 1, defaultMaxBytes >> 5},
+		"room for what is beside it":    {defaultMaxBytes + beside, defaultMaxBytes, minDeadLetterBytes},
+		"room for half the log alone":   {defaultMaxBytes>>1 + beside - 1, defaultMaxBytes >> 2, defaultMaxBytes >> 6},
+		"hardly enough for the letters": {minDeadLetterBytes + marksBytes + defaultMaxBytes>>7, defaultMaxBytes >> 7, minDeadLetterBytes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js := connectTo(t, startNATS(t, row.all).URL())
+			ensure(t, js, Config{})
+			require.Equal(t, row.log, info(t, js, "PERSISTD").Config.MaxBytes)
+			require.Equal(t, row.letters, info(t, js, "PERSISTD_DLQ").Config.MaxBytes)
+			require.EqualValues(t, marksBytes, info(t, js, "PERSISTD_MARKS").Config.MaxBytes)
+			ensure(t, js, Config{})
+			require.Equal(t, row.letters, info(t, js, "PERSISTD_DLQ").Config.MaxBytes, "only the letters of a new log grow")
+		})
+	}
+}
+
+func TestEnsureSaysWhatToDoAboutALogThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	js := connectTo(t, startNATS(t, 1<<30).URL())
+	_, err := Ensure(within(t), js, Config{Name: "OTHER", Subjects: wire.Subjects{Prefix: "other"}, MaxBytes: 2 << 30}, zap.NewNop())
+	require.ErrorContains(t, err, "raise max_file_store")
+}
+
+// A log that was made before there were marks, or by hand, may have reserved all that the account may store.
+func TestMarksAreMadeInWhatTheLogLeft(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		left int64
+		err  string
+	}{
+		"plenty":            {100 << 20, ""},
+		"hardly anything":   {2 << 20, ""},
+		"nothing":           {0, "make stream PERSISTD_MARKS: all storage of the account is reserved by other streams (it needs 1 MiB: "},
+		"less than is used": {1 << 19, "nats stream edit PERSISTD --max-bytes="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const all = 512 << 20
+			js := connectTo(t, startNATS(t, all).URL())
+			const letters = 100 << 20
+			cfg := Config{MaxBytes: all - letters - row.left, DeadLetterBytes: letters}.WithDefaults()
+			log := (&ensurer{cfg: cfg}).logConfig()
+			log.MaxBytes = cfg.MaxBytes
+			_, err := js.CreateStream(within(t), log)
+			require.NoError(t, err)
+			s, err := Ensure(within(t), js, cfg, zap.NewNop())
+			if row.err != "" {
+				require.ErrorContains(t, err, row.err)
+				return
+			}
+			require.NoError(t, err)
+			marks := info(t, js, s.Marks().Name()).Config
+			require.GreaterOrEqual(t, marks.MaxBytes, int64(leastMarksBytes))
+			require.LessOrEqual(t, marks.MaxBytes, row.left)
+			_, err = Ensure(within(t), js, cfg, zap.NewNop())
+			require.NoError(t, err, "nor does the next start want more")
+			require.Equal(t, marks.MaxBytes, info(t, js, s.Marks().Name()).Config.MaxBytes)
+		})
+	}
+}
+
+// startNATS starts a server whose streams may take all bytes.
+func startNATS(t *testing.T, all int64) *devstack.NATS {
+	t.Helper()
+	n, err := devstack.StartNATS(within(t), devstack.NATSOptions{Dir: t.TempDir(), MaxStore: all})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Stop()) })
-	js := connectTo(t, n.URL())
-	ensure(t, js, Config{})
-	got := info(t, js, "PERSISTD").Config.MaxBytes
-	require.Greater(t, got, int64(1<<29))
-	require.LessOrEqual(t, got, int64(1<<30))
-
-	_, err = Ensure(within(t), js, Config{Name: "OTHER", Subjects: wire.Subjects{Prefix: "other"}, MaxBytes: 2 << 30}, zap.NewNop())
-	require.ErrorContains(t, err, "raise max_file_store")
+	return n
 }
 
 func TestFreeBytesIsWhatTheAccountMayStillStore(t *testing.T) {
