@@ -14,7 +14,10 @@ import (
 func (s *Set) keepUp(ctx, intake context.Context, gone chan<- struct{}) {
 	away := s.cfg.pauses()
 	for intake.Err() == nil {
-		err := s.renew(intake, s.cfg.Lease/3, true)
+		// It is not cut off by the end of intake: what it says would come after what takes it back, perhaps.
+		saying, stop := lingering(intake)
+		err := s.renew(saying, s.cfg.Lease/3, true)
+		stop()
 		next := s.cfg.Lease / 3
 		switch {
 		case s.isJoined():

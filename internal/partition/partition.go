@@ -74,7 +74,8 @@ type Log interface {
 	// deliver returns an error, and returns that. It survives a server that is away: it waits and goes on where it was. deliver
 	// may block: that is the back-pressure, and while it does nothing more than a bounded read-ahead is taken from the log.
 	// A log whose event at after is another one than was logged at after.Logged is not the one that after is of: that is an error.
-	// pending, which may be nil, is told how many messages of the partition were in the log behind the event just delivered.
+	// pending, which may be nil, is told how many messages of the partition were in the log behind the event just delivered, as far as that
+	// is known.
 	Read(ctx context.Context, partition int, after wire.Place, deliver func(context.Context, wire.Event) error, pending func(int64)) error
 	// Pending counts the partition's events in the log with a sequence above after.
 	Pending(ctx context.Context, partition int, after uint64) (int64, error)

@@ -140,7 +140,7 @@ func (s *Set) Start(ctx context.Context) error {
 	go func(ended chan<- struct{}) { // Stop waits for it
 		defer close(ended)
 		workers.Wait()
-		<-gone               // bounded by releaseWait
+		<-gone               // bounded by lastWord and releaseWait
 		stopAux(errStopping) // not before: a drain may outlast the leases, so they are renewed meanwhile
 		aux.Wait()
 		kill(errStopping)

@@ -139,23 +139,28 @@ func TestSecondStopCutsTheFirstShort(t *testing.T) {
 
 func TestStopWhileWaitingIsQuick(t *testing.T) {
 	t.Parallel()
-	for name, wait := range map[string]func(*replica){
-		"for another's lease":           func(r *replica) { r.take(0, "other", time.Hour) },
-		"for a database that is away":   func(r *replica) { r.crash() },
-		"for a database that hangs":     func(r *replica) { r.fail("acquire", errHang) },
-		"for the log, after it failed":  func(r *replica) { r.fail("read", errCut) },
-		"for a renewal that hangs":      func(r *replica) { r.fail("renew", errHang) },
-		"for a trim that hangs":         func(r *replica) { r.fail("position", errHang) },
-		"for nothing: the log is empty": func(*replica) {},
+	for name, row := range map[string]struct {
+		wait func(*replica)
+		took time.Duration // what is under way is waited for, but not for long
+	}{
+		"for another's lease":           {func(r *replica) { r.take(0, "other", time.Hour) }, 0},
+		"for a database that is away":   {func(r *replica) { r.crash() }, 0},
+		"for a database that hangs":     {func(r *replica) { r.fail("acquire", errHang) }, time.Second},
+		"for the log, after it failed":  {func(r *replica) { r.fail("read", errCut) }, 0},
+		"for a renewal that hangs":      {func(r *replica) { r.fail("renew", errHang) }, time.Second},
+		"for a trim that hangs":         {func(r *replica) { r.fail("position", errHang) }, 0},
+		"for nothing: the log is empty": {func(*replica) {}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newWorld(1).replica("a")
-				wait(r)
+				row.wait(r)
 				s := r.start(t, partition.Config{TrimEvery: 4 * time.Second})
 				<-time.After(4*time.Second + 50*ms)
-				stop(t, s)
+				began := time.Now()
+				require.NoError(t, s.Stop(context.Background()))
+				require.Equal(t, row.took, time.Since(began))
 				require.Equal(t, partition.Stopped, s.Status()[0].State)
 			})
 		})

@@ -88,7 +88,7 @@ func (w *worker) run(intake, hard context.Context) {
 		case <-intake.Done():
 			return
 		}
-		term, err := w.acquire(intake, g.reclaim)
+		term, err := w.acquire(intake, hard, g.reclaim)
 		if err != nil {
 			w.enter(Waiting, err)
 			w.rest(intake, acquire.NextBackOff())
@@ -122,7 +122,12 @@ func (w *worker) rest(ctx context.Context, d time.Duration) {
 	w.ended()
 }
 
-func (w *worker) acquire(ctx context.Context, reclaim bool) (Term, error) {
+// acquire begins a term. One that is under way when intake ends is waited for: cut off, it may have been granted all the same, and nobody
+// would release it before the lease ends. What it brings then is released at once.
+func (w *worker) acquire(intake, hard context.Context, reclaim bool) (Term, error) {
+	ctx, stop := lingering(intake)
+	defer stop()
+	defer context.AfterFunc(hard, stop)()
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Lease)
 	defer cancel()
 	term, err := w.deps.Leases.Acquire(ctx, w.partition, reclaim)
@@ -130,6 +135,22 @@ func (w *worker) acquire(ctx context.Context, reclaim bool) (Term, error) {
 		return Term{}, fmt.Errorf("acquire partition %d: %w", w.partition, err)
 	}
 	return term, nil
+}
+
+// lastWord is for how long a request is waited for that was under way when intake ended: longer than a database takes that answers.
+const lastWord = time.Second
+
+// lingering is a ctx that ends lastWord after intake does. stop ends it.
+func lingering(intake context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(intake))
+	unused := context.AfterFunc(intake, func() {
+		pause(ctx, lastWord)
+		cancel(context.Cause(intake))
+	})
+	return ctx, func() {
+		unused()
+		cancel(context.Canceled)
+	}
 }
 
 // take tells the worker to acquire its partition, if it has nothing else to do.

@@ -70,6 +70,10 @@ func (w *world) askAll() {
 
 // handOver waits until the partitions are spread, and stops one replica after the other: whoever is left takes what it had.
 func (w *world) handOver() {
+	wait(settling)
+	w.mu.Lock()
+	w.stragglers = 0
+	w.mu.Unlock()
 	if !w.within(spreadWithin, w.spread) {
 		w.mu.Lock()
 		w.violate("the partitions are not spread evenly: %v", w.owners())
@@ -93,6 +97,9 @@ func (w *world) handOver() {
 		}
 	}
 }
+
+// settling is how long it takes until calls that were late have come, and what they did, a lease taken by a process that is no more, is over.
+const settling = 5 * lease
 
 // spreadWithin is how long it may take until the partitions are spread, after the last fault: replicas that took what others were unable to
 // take keep it for a time that grows.

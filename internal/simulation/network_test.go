@@ -109,11 +109,6 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 		return nothing, w.hang(ctx, p)
 	}
 	if !p.sleep(ctx, f.back) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.healed.Load() {
-			w.stragglers++
-		}
 		return nothing, cause(ctx)
 	}
 	if err := p.runs(); err != nil {
