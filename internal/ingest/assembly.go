@@ -45,6 +45,9 @@ func (a *assembly) sequence() uint64 {
 	return a.held[len(a.held)-1].ev.Message.Sequence
 }
 
+// idle reports whether no transaction goes on: a message that is no part is then an event.
+func (a *assembly) idle() bool { return a.last.Transaction == "" }
+
 // add takes the partition's next message and returns what is known with it, in log order.
 func (a *assembly) add(next arrival) []arrival {
 	part := next.ev.Part

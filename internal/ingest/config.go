@@ -36,6 +36,9 @@ type Config struct {
 	GoneAfter time.Duration
 }
 
+// silence is longer than any between heartbeats.
+func (c Config) silence() time.Duration { return c.Heartbeat * 5 / 2 }
+
 // WithDefaults returns a copy of c with the defaults in place of zeros.
 func (c Config) WithDefaults() Config {
 	def := func(v *time.Duration, d time.Duration) {

@@ -10,6 +10,9 @@
 //	                                   ▼                           ├─ ctx ended ─────────▶ return its cause
 //	                           return ErrOther, ErrShort           └─ deliver's error ──▶ return it
 //
+// A session begins when there is a connection, and ends at once when that is lost, so after a server's restart readers are back as soon as it
+// answers. One that is gone without a word is noticed by its silence.
+//
 // Why not the client library's ordered consumer: it makes its consumer again by itself, for ever and without saying so, and would
 // carry on at the same sequence of a stream that was deleted and made again.
 //

@@ -45,14 +45,20 @@ type natsConsumer struct {
 // receiver is the subscription; an interface so that a test can lose messages, which a server never does when asked.
 type receiver interface {
 	NextMsgWithContext(ctx context.Context) (*nats.Msg, error)
+	NextMsg(timeout time.Duration) (*nats.Msg, error)
 }
 
-func (n natsServer) Open(ctx context.Context, partition int, from uint64) (_ Consumer, err error) {
+func (n natsServer) Open(ctx context.Context, partition int, from uint64) (Consumer, uint64, error) {
+	return n.open(ctx, n.cfg.Subjects.LogPartition(partition), from)
+}
+
+// open makes a consumer of what filter matches, of everything if it is empty.
+func (n natsServer) open(ctx context.Context, filter string, from uint64) (_ Consumer, behind uint64, err error) {
 	nc := n.js.Conn()
 	c := &natsConsumer{nc: nc, cfg: n.cfg, inbox: nc.NewInbox(), reconnects: nc.Stats().Reconnects}
 	sub, err := nc.SubscribeSync(c.inbox + ".*")
 	if err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
+		return nil, 0, fmt.Errorf("subscribe: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -61,28 +67,29 @@ func (n natsServer) Open(ctx context.Context, partition int, from uint64) (_ Con
 	}()
 	// What is pending is bounded by the pull; a limit here would drop messages out of its middle.
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
+		return nil, 0, fmt.Errorf("subscribe: %w", err)
 	}
 	c.sub = sub
-	cfg := n.consumer(partition, from)
+	cfg := consumer(filter, from)
 	cfg.Description, cfg.InactiveThreshold = "A reader of persistd; not needed to resume", inactiveAfter
 	made, err := n.js.CreateConsumer(ctx, n.cfg.Stream, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("make consumer: %w", err)
+		return nil, 0, fmt.Errorf("make consumer: %w", err)
 	}
-	name, api := made.CachedInfo().Name, apiPrefix(n.js)
+	info, api := made.CachedInfo(), apiPrefix(n.js)
+	name := info.Name
 	c.next = api + "CONSUMER.MSG.NEXT." + n.cfg.Stream + "." + name
 	c.close = func() error {
 		// The server forgets the consumer anyway; this only spares it the wait, so nobody waits for the answer.
 		forget := nc.Publish(api+"CONSUMER.DELETE."+n.cfg.Stream+"."+name, nil)
 		return errors.Join(ignoreClosed(forget), ignoreClosed(sub.Unsubscribe()))
 	}
-	return c, nil
+	return c, info.NumPending, nil
 }
 
-func (n natsServer) consumer(partition int, from uint64) jetstream.ConsumerConfig {
+func consumer(filter string, from uint64) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		FilterSubject: n.cfg.Subjects.LogPartition(partition),
+		FilterSubject: filter,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   from,
 		AckPolicy:     jetstream.AckNonePolicy,
@@ -117,7 +124,7 @@ func (n natsServer) Logged(ctx context.Context, seq uint64) (at time.Time, found
 
 // Pending has the server count, which it does when it makes a consumer; this one is never read from.
 func (n natsServer) Pending(ctx context.Context, partition int, after uint64) (int64, error) {
-	cfg := n.consumer(partition, after+1)
+	cfg := consumer(n.cfg.Subjects.LogPartition(partition), after+1)
 	cfg.Description = "Counts what a partition of persistd has pending; not needed"
 	cfg.InactiveThreshold = time.Second // the server forgets it if we do not get to delete it
 	c, err := n.js.CreateConsumer(ctx, n.cfg.Stream, cfg)
@@ -152,15 +159,43 @@ func (c *natsConsumer) Ask(pull, messages int) error {
 	return nil
 }
 
+// Ready does not look whether the connection was lost, for which it would need the connection's lock: a gap before what came shows by its
+// place, and once nothing is ready Receive looks.
+func (c *natsConsumer) Ready() (d Delivery, ok bool, err error) {
+	m, err := c.sub.NextMsg(0)
+	switch {
+	case errors.Is(err, nats.ErrTimeout):
+		return d, false, nil
+	case err != nil:
+		return d, false, err //nolint:wrapcheck // the session says what it waited for.
+	}
+	d, err = c.delivery(m)
+	return d, err == nil, err
+}
+
 func (c *natsConsumer) Receive(ctx context.Context) (Delivery, error) {
+	if err := c.connected(); err != nil {
+		return Delivery{}, err
+	}
 	m, err := c.sub.NextMsgWithContext(ctx)
 	if err != nil {
 		return Delivery{}, err //nolint:wrapcheck // the session says what it waited for.
 	}
-	// What was under way when the connection broke is lost without a trace, if nothing comes after it.
-	if c.nc.Stats().Reconnects != c.reconnects {
-		return Delivery{}, errors.New("the connection was lost")
+	if err := c.connected(); err != nil {
+		return Delivery{}, err
 	}
+	return c.delivery(m)
+}
+
+// connected fails once the connection has broken: what was under way is lost without a trace, if nothing comes after it.
+func (c *natsConsumer) connected() error {
+	if c.nc.Stats().Reconnects != c.reconnects {
+		return errLost
+	}
+	return nil
+}
+
+func (c *natsConsumer) delivery(m *nats.Msg) (Delivery, error) {
 	if m.Reply == "" {
 		return Delivery{Status: c.status(m)}, nil
 	}

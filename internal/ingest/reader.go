@@ -107,7 +107,7 @@ func (r *Reader) Read(ctx context.Context, partition int, after wire.Place, deli
 		default:
 			gone = time.Time{}
 		}
-		if p.last != before {
+		if p.last != before || errors.Is(err, errLost) { // the next session waits for a connection, and no longer than that takes
 			wait.Reset()
 		}
 		p.metrics.resets.Inc()

@@ -11,9 +11,12 @@ import (
 // concurrently. An error that wraps [jetstream.ErrStreamNotFound] says that there is no such stream, one that wraps
 // [nats.ErrConnectionClosed] that there never will be an answer.
 type Server interface {
+	// Attend waits until there is a connection to the server, and returns a ctx that ends when it is lost, with the cause: what was under
+	// way on it is not answered any more. release is called when it is not needed any more; it is nil when there is an error.
+	Attend(ctx context.Context) (attended context.Context, release func(), err error)
 	// Open makes a consumer of partition, which begins with the first message at or after the sequence from. It sends nothing before
-	// it is asked.
-	Open(ctx context.Context, partition int, from uint64) (Consumer, error)
+	// it is asked. behind is how many such messages there are.
+	Open(ctx context.Context, partition int, from uint64) (c Consumer, behind uint64, err error)
 	// Stream says when the stream was made, in whole microseconds, and the sequence of its last message, trimmed or not.
 	Stream(ctx context.Context) (made time.Time, last uint64, err error)
 	// Logged says when the message at seq was logged; found is false when the stream does not hold it.
@@ -27,6 +30,9 @@ type Server interface {
 type Consumer interface {
 	// Ask opens a pull, by number: the consumer may send so many messages more, and shows heartbeats while there are none.
 	Ask(pull, messages int) error
+	// Ready is what has come already; ok is false when there is nothing, and it does not wait. It fails as Receive does, but what was lost
+	// with nothing behind it only Receive need notice.
+	Ready() (d Delivery, ok bool, err error)
 	// Receive waits for what comes next. It fails once something may have been lost without a trace.
 	Receive(ctx context.Context) (Delivery, error)
 	// Close says that the consumer is not needed any more. It waits for nobody.

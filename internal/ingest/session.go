@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,31 +12,44 @@ import (
 
 // session is one consumer and what was received through it.
 type session struct {
+	intake
 	p     *position
-	c     Consumer
-	pull  int    // the number of the open pull
-	left  int    // messages that the open pull may still bring
-	seen  uint64 // the place of the message received last: the consumer leaves none out
 	parts assembly
 }
 
-// session reads until something is in doubt, which is its error; a new one continues at p.last.
+// session reads until something is in doubt, which is its error; a new one continues at p.last. It waits for a connection, and ends with it.
 func (p *position) session(ctx context.Context) (err error) {
-	s := &session{p: p}
-	if err := s.open(ctx); err != nil {
+	s := &session{p: p, intake: intake{batch: p.r.cfg.ReadAheadMessages}}
+	attended, release, err := p.r.server.Attend(ctx)
+	if err != nil {
+		return s.fatal(fmt.Errorf("wait for a connection: %w", err))
+	}
+	defer release()
+	defer func() { // rather than that a request was cut off
+		if why := context.Cause(attended); err != nil && ctx.Err() == nil && why != nil {
+			if _, ended := errors.AsType[*endError](err); !ended {
+				err = s.fatal(why)
+			}
+		}
+	}()
+	if err := s.open(attended); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.c.Close()) }()
-	if err := s.sameLog(ctx); err != nil {
+	if err := s.sameLog(attended); err != nil {
 		return err
 	}
-	return s.run(ctx)
+	return s.run(ctx, attended)
 }
 
 func (s *session) open(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.p.r.cfg.RequestTimeout)
 	defer cancel()
-	s.c, err = s.p.r.server.Open(ctx, s.p.partition, s.p.last+1)
+	var behind uint64
+	s.c, behind, err = s.p.r.server.Open(ctx, s.p.partition, s.p.last+1)
+	if err == nil {
+		s.p.tell(behind)
+	}
 	return s.fatal(err)
 }
 
@@ -86,30 +98,22 @@ func (s *session) fatal(err error) error {
 	return err
 }
 
-func (s *session) run(ctx context.Context) error {
-	silence := s.p.r.cfg.Heartbeat * 5 / 2
+// run receives while there is a connection. What is received is delivered whether there is one or not: deliver has nothing to do with it.
+func (s *session) run(ctx, attended context.Context) error {
+	silence := s.p.r.cfg.silence()
 	for {
-		if s.left <= 0 {
-			s.pull, s.left = s.pull+1, s.p.r.cfg.ReadAheadMessages
-			if err := s.c.Ask(s.pull, s.left); err != nil {
-				return s.fatal(err)
-			}
+		if err := s.ask(); err != nil {
+			return s.fatal(err)
 		}
-		d, err := s.receive(ctx, silence)
+		d, err := s.receive(attended, silence)
 		if err != nil {
 			return s.fatal(err)
 		}
-		if d.Place == 0 {
-			if err := s.status(d.Status); err != nil {
-				return err
-			}
-			continue
+		message, err := s.check(&d)
+		if err == nil && message {
+			err = s.take(ctx, &d)
 		}
-		if d.Place != s.seen+1 {
-			return fmt.Errorf("message %d of the consumer came after its %d", d.Place, s.seen)
-		}
-		s.seen, s.left = d.Place, s.left-1
-		if err := s.take(ctx, &d); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -121,6 +125,9 @@ func (s *session) take(ctx context.Context, d *Delivery) error {
 		return fmt.Errorf("message %d came after %d", d.Message.Sequence, before)
 	}
 	next := arrival{behind: d.Behind, ev: s.p.r.cfg.Subjects.Decode(d.Message)}
+	if s.parts.idle() && next.ev.Part.Transaction == "" {
+		return s.p.give(ctx, &next)
+	}
 	known := s.parts.add(next)
 	for i := range known {
 		if err := s.p.give(ctx, &known[i]); err != nil {
@@ -131,42 +138,4 @@ func (s *session) take(ctx context.Context, d *Delivery) error {
 		s.p.tell(next.behind + uint64(n))
 	}
 	return nil
-}
-
-// receive waits for a message, for a silence longer than any between heartbeats, or for the end of ctx.
-func (s *session) receive(ctx context.Context, silence time.Duration) (Delivery, error) {
-	quiet, cancel := context.WithTimeout(ctx, silence)
-	defer cancel()
-	d, err := s.c.Receive(quiet)
-	switch {
-	case err == nil:
-		return d, ctx.Err() //nolint:wrapcheck // Read returns the cause.
-	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		return d, fmt.Errorf("no sign of the server for %s", silence)
-	default:
-		return d, fmt.Errorf("receive: %w", err)
-	}
-}
-
-// status reads what the server says about a pull.
-func (s *session) status(st Status) error {
-	switch {
-	case st.Code == "100":
-		// A heartbeat tells what was sent so far: what is missing now, with none behind it to show the gap, was lost on the way.
-		if st.Sent > s.seen {
-			return fmt.Errorf("message %d of the consumer is missing after its %d", st.Sent, s.seen)
-		}
-		return nil
-	case st.Pull != s.pull:
-		return nil // the last word on an earlier pull
-	case st.Code == "404", st.Code == "408",
-		st.Code == "409" && (st.Text == "Message Size Exceeds MaxBytes" || st.Text == "Batch Completed"):
-		if st.Text == "Message Size Exceeds MaxBytes" && s.left == s.p.r.cfg.ReadAheadMessages {
-			return errors.New("the next message is larger than the read-ahead: raise it to what max_payload was when it was published")
-		}
-		s.left = 0
-		return nil
-	default:
-		return fmt.Errorf("the server answered %s %s", st.Code, st.Text)
-	}
 }

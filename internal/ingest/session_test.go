@@ -27,6 +27,15 @@ func (s script) NextMsgWithContext(ctx context.Context) (*nats.Msg, error) {
 	}
 }
 
+func (s script) NextMsg(time.Duration) (*nats.Msg, error) {
+	select {
+	case m := <-s:
+		return m, nil
+	default:
+		return nil, nats.ErrTimeout
+	}
+}
+
 // What a server sends may be lost on the way, come twice, or be nothing at all. What is received is scripted, because a server guards
 // the replies that mark its messages; the reader, its pulls and the connection are real.
 func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
@@ -98,8 +107,9 @@ func TestASessionEndsAtTheFirstDoubt(t *testing.T) {
 				delivered = append(delivered, ev.Message.Sequence)
 				return nil
 			}}
-			s := &session{p: p, c: &natsConsumer{nc: nc, cfg: r.cfg, sub: received, inbox: nc.NewInbox(), next: next, reconnects: nc.Stats().Reconnects}}
-			require.ErrorContains(t, s.run(within(t)), test.err)
+			c := &natsConsumer{nc: nc, cfg: r.cfg, sub: received, inbox: nc.NewInbox(), next: next, reconnects: nc.Stats().Reconnects}
+			s := &session{p: p, intake: intake{c: c, batch: r.cfg.ReadAheadMessages}}
+			require.ErrorContains(t, s.run(within(t), within(t)), test.err)
 			require.Equal(t, test.delivered, delivered)
 		})
 	}
@@ -117,13 +127,15 @@ func TestASessionEndsWithItsConnection(t *testing.T) {
 	received <- &nats.Msg{Header: heartbeat}
 	s := &session{
 		p: &position{r: r, metrics: r.metrics.of(0), log: zap.NewNop()},
-		c: &natsConsumer{nc: js.Conn(), cfg: r.cfg, sub: received, inbox: js.Conn().NewInbox(), next: "nobody"},
+		intake: intake{
+			c: &natsConsumer{nc: js.Conn(), cfg: r.cfg, sub: received, inbox: js.Conn().NewInbox(), next: "nobody"}, batch: r.cfg.ReadAheadMessages,
+		},
 	}
 	reconnected := make(chan struct{})
 	js.Conn().SetReconnectHandler(func(*nats.Conn) { close(reconnected) })
 	require.NoError(t, js.Conn().ForceReconnect())
 	<-reconnected
-	require.ErrorContains(t, s.run(within(t)), "the connection was lost")
+	require.ErrorContains(t, s.run(within(t), within(t)), "the connection was lost")
 }
 
 // A log that lost its end, and grew past the position again before the reader came back, has other events up to there.
@@ -148,4 +160,28 @@ func TestSessionNoticesThatTheLogLostItsEndAndGrewAgain(t *testing.T) {
 	require.ErrorIs(t, at(fifth.Time), errEnough, "event 6 is delivered")
 	require.NoError(t, w.stream.Trim(within(t), 0, wire.Place{Sequence: 5}, time.Now().Add(time.Hour)))
 	require.ErrorIs(t, at(fifth.Time.Add(-time.Second)), errEnough, "trimmed")
+}
+
+// A log that lost its end and grew again is noticed by the last part of the transaction delivered last.
+func TestSessionComparesTheLastPart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	batch(t, w.js, parts("run-001", "tx", 3))
+	publish(t, w.js, 1, 1, 0)
+	joined := read(t, w.reader, 0, 1, nil)[0]
+	p := &position{
+		r: w.reader, metrics: w.reader.metrics.of(0), log: w.reader.log,
+		deliver: func(_ context.Context, ev wire.Event) error {
+			if ev.Parts == nil {
+				return errEnough
+			}
+			return nil
+		},
+	}
+	require.ErrorIs(t, p.session(within(t)), errEnough)
+	require.EqualValues(t, 3, p.last)
+	require.True(t, p.logged.Equal(joined.Message.Logged))
+	require.ErrorIs(t, p.session(within(t)), errEnough, "it is still there")
+	p.logged = p.logged.Add(-time.Second)
+	require.ErrorIs(t, p.session(within(t)), ErrShort)
 }

@@ -27,15 +27,24 @@ type consumer struct {
 	pull      int
 	ready     []ingest.Delivery // sent and not received yet
 	silent    bool              // nothing comes through any more
+	shown     time.Time         // when it sent something last
 }
 
-func (s servedLog) Open(ctx context.Context, partition int, from uint64) (ingest.Consumer, error) {
+// Attend sees no connection: that a server is away shows in its answers.
+func (s servedLog) Attend(ctx context.Context) (context.Context, func(), error) {
+	attended, release := context.WithCancel(ctx)
+	return attended, release, nil
+}
+
+func (s servedLog) Open(ctx context.Context, partition int, from uint64) (ingest.Consumer, uint64, error) {
 	w := s.p.w
 	name := fmt.Sprint("consumer ", partition)
 	c := &consumer{p: s.p, d: w.diceOf(s.p.title(), name), partition: partition, from: from}
 	st, err := s.stream(ctx, name)
 	c.made = st.made
-	return c, err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return c, uint64(len(w.log.from(partition, from))), err
 }
 
 // state is what a stream says of itself.
@@ -83,11 +92,20 @@ func (c *consumer) Ask(pull, messages int) error {
 	if err := c.p.runs(); err != nil {
 		return err
 	}
-	c.pull, c.left = pull, messages
+	c.pull, c.left, c.shown = pull, messages, time.Now()
 	return nil
 }
 
 func (c *consumer) Close() error { return nil }
+
+// Ready has at times what Receive would have to wait for.
+func (c *consumer) Ready() (d ingest.Delivery, ok bool, err error) {
+	if len(c.ready) == 0 || c.d.chance(0.5) {
+		return d, false, c.p.dead()
+	}
+	d, c.ready, c.shown = c.ready[0], c.ready[1:], time.Now()
+	return d, true, c.p.dead()
+}
 
 // Receive sends the next message, if there is one, and else a heartbeat when it is time.
 func (c *consumer) Receive(ctx context.Context) (ingest.Delivery, error) {
@@ -101,7 +119,7 @@ func (c *consumer) Receive(ctx context.Context) (ingest.Delivery, error) {
 				return ingest.Delivery{}, deadline(ctx)
 			}
 			d := c.ready[0]
-			c.ready = c.ready[1:]
+			c.ready, c.shown = c.ready[1:], time.Now()
 			return d, c.p.runs()
 		}
 		grown, err := c.send()
@@ -111,11 +129,11 @@ func (c *consumer) Receive(ctx context.Context) (ingest.Delivery, error) {
 		if len(c.ready) > 0 {
 			continue
 		}
-		t := time.NewTimer(heartbeat)
+		t := time.NewTimer(time.Until(c.shown.Add(heartbeat)))
 		select {
 		case <-grown:
 		case <-t.C:
-			if !c.silent {
+			if c.shown = time.Now(); !c.silent {
 				w.mu.Lock()
 				c.beat()
 				w.mu.Unlock()

@@ -56,8 +56,8 @@ var edits = []edit{
 		"batch.Events[:half], batch.Events[half:])", "batch.Events[:half], batch.Events[half+int(broken(`%s`))*(len(batch.Events)-half):])", 500,
 	},
 	{
-		"a lost message is not missed", "ingest/session.go",
-		"if d.Place != s.seen+1 {", "if d.Place != s.seen+1 && broken(`%s`) == 0 {", 500,
+		"a lost message is not missed", "ingest/intake.go",
+		"if d.Place != in.seen+1 {", "if d.Place != in.seen+1 && broken(`%s`) == 0 {", 500,
 	},
 	{
 		"what comes twice is delivered twice", "ingest/session.go",
@@ -70,6 +70,10 @@ var edits = []edit{
 	{
 		"the position moves into a transaction", "ingest/session.go",
 		"	known := s.parts.add(next)\n", "	known := s.parts.add(next)\n	s.p.last += broken(`%s`) * (d.Message.Sequence - s.p.last)\n", 1000,
+	},
+	{
+		"an event in ten is forgotten by its reader", "ingest/session.go",
+		"	for i := range known {\n", "	for i := range known {\n		if known[i].ev.Message.Sequence%%10 == 0 && broken(`%s`) > 0 {\n			continue\n		}\n", 200,
 	},
 	{
 		"a position that went back is not noticed", "readpath/reader.go",
