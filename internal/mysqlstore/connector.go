@@ -42,11 +42,11 @@ type connector struct {
 var _ driver.Connector = (*connector)(nil)
 
 // Connect opens a connection to the server that is worked on, or else to the next that serves. Who has no time left to try the next has at
-// least left the one that does not answer.
+// least left the one that does not answer: all connections go with it, so not at the word of a caller who was told to stop, or gave it no time.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	var errs []error
 	for range c.bases {
-		index := int(c.servers.current.Load())
+		index, began := int(c.servers.current.Load()), time.Now()
 		conn, err := c.open(ctx, index)
 		if err == nil {
 			return conn, nil
@@ -55,6 +55,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, err
 		}
 		errs = append(errs, fmt.Errorf("connect to %s: %w", c.servers.drivers[index].Addr, err))
+		if ctx.Err() != nil && (errors.Is(ctx.Err(), context.Canceled) || time.Since(began) < leastPatience) {
+			break
+		}
 		c.servers.leave(index)
 		if ctx.Err() != nil {
 			break
@@ -62,6 +65,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	return nil, errors.Join(errs...)
 }
+
+// leastPatience is how long a server has at least to take a connection before a caller whose time ends may call it one that does not answer.
+const leastPatience = 100 * time.Millisecond
 
 // open opens a connection to one server. One whose settings do not take is closed. The driver bounds only the dialing, and a server that is
 // dead behind a proxy takes connections and says nothing.

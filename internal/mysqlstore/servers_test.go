@@ -2,6 +2,7 @@ package mysqlstore
 
 import (
 	"context"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,37 @@ func TestAServerThatDoesNotAnswerIsLeftAlsoByWhoHasNoTimeForTheNext(t *testing.T
 	require.Error(t, s.Ping(ctx))
 	require.NoError(t, s.Ping(t.Context()))
 	require.Equal(t, two.Addr(), s.address())
+}
+
+// A request that is given up says nothing of the server.
+func TestAServerIsNotLeftByWhoDoesNotWaitForIt(t *testing.T) {
+	t.Parallel()
+	silent := func() string { // takes connections, and says nothing
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		return l.Addr().String()
+	}
+	for name, give := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"it was told to stop": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(2*leastPatience, cancel)
+			return ctx, cancel
+		},
+		"it had hardly any time left": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, "root:@tcp("+silent()+","+silent()+")/persistd", func(c *Config) { c.ConnectTimeout = time.Minute })
+			was := s.address()
+			ctx, cancel := give(t.Context())
+			defer cancel()
+			require.Error(t, s.Ping(ctx))
+			require.Equal(t, was, s.address())
+		})
+	}
 }
 
 func TestOnceAServerIsLeftNoConnectionToItIsUsed(t *testing.T) {
