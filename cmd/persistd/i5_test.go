@@ -29,6 +29,9 @@ func manyOps(run string, ops, value int, pad string) string {
 }
 
 // partWatcher looks at runs all the time, each look in one snapshot, and returns what it saw of an event in part.
+//
+// It reads the rows themselves and not by way of the key of run and step, in which MySQL now and then misses a row that is written over
+// meanwhile: "49 of 50 steps, of 1 events", and 50 when asked again in the same snapshot. That is the server's, not an event in part.
 func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var (
@@ -41,7 +44,7 @@ func (s *stack) partWatcher(ops int) (stop func() (looks int, torn error)) {
 			var run string
 			var n, values int
 			err := s.db.QueryRowContext(ctx, "SELECT run_id, COUNT(*) AS n, COUNT(DISTINCT node_id) AS v FROM workflow_steps"+
-				" GROUP BY run_id HAVING n != ? OR v != 1", ops).Scan(&run, &n, &values)
+				" FORCE INDEX (PRIMARY) GROUP BY run_id HAVING n != ? OR v != 1", ops).Scan(&run, &n, &values)
 			switch {
 			case errors.Is(err, sql.ErrNoRows):
 				looks++

@@ -14,6 +14,9 @@ const v2SQL = "SELECT c.step_id, COALESCE(c.label,''), c.rng_seed, c.idempotency
 // byLabel is as byStep: a run with many checkpoints under one label would have MariaDB read the checkpoints of all runs.
 const byLabel = " FORCE INDEX (idx_label, " + runStepKey + ") "
 
+// highestOfLabel takes a run and a label.
+const highestOfLabel = "(SELECT MAX(step_id) FROM workflow_checkpoints_v2" + byLabel + "WHERE run_id=? AND label=?" + oneByOneFrontier + ")"
+
 // v2Scan takes a row of v2SQL.
 type v2Scan struct {
 	record          wire.V2Record
@@ -48,7 +51,7 @@ func (r *reads) CheckpointV2(ctx context.Context, q wire.V2Request) (*wire.V2Rec
 	case q.StepID != nil:
 		args = append(args, *q.StepID)
 	case q.Label != "":
-		where, args = "=(SELECT MAX(step_id) FROM workflow_checkpoints_v2"+byLabel+"WHERE run_id=? AND label=?)", append(args, q.RunID, q.Label)
+		where, args = "="+highestOfLabel, append(args, q.RunID, q.Label)
 	default:
 		where, args = "=(SELECT MAX(step_id) FROM workflow_checkpoints_v2 WHERE run_id=?)", append(args, q.RunID)
 	}

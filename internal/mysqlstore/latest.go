@@ -46,7 +46,7 @@ func (c *stepScan) record(generation uint32) *wire.StepRecord {
 const (
 	highest         = "(SELECT MAX(step) FROM workflow_steps WHERE run_id=?)"
 	highestOfLatest = "(SELECT x.step FROM workflow_steps x" + byStep + "WHERE x.run_id=? AND x.attempt=" +
-		"COALESCE((SELECT latest_attempt FROM persistd_runs WHERE run_id=?),0) ORDER BY x.step DESC LIMIT 1)"
+		"COALESCE((SELECT latest_attempt FROM persistd_runs WHERE run_id=?),0)" + oneByOne + " ORDER BY x.step DESC LIMIT 1)"
 )
 
 // beside is the one row that a record is read together with: table is a table with position and generation, where finds the row.

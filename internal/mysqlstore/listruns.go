@@ -100,12 +100,11 @@ func (r *reads) byBytes(ctx context.Context, q wire.RunsRequest, n int) (found [
 		within("run_id>=?", lower)
 		within("run_id<?", upper)
 	}
-	if found, err = r.lookAtRuns(ctx, strings.Join(where, " AND "), args, n); err != nil {
+	if found, more, err = r.lookAtRuns(ctx, strings.Join(where, " AND "), args, n); err != nil {
 		return nil, false, err
 	}
-	more = len(found) == n
 	for bases := range slices.Chunk(basesOf(found), largestChunk) {
-		also, err := r.lookAtRuns(ctx, "run_id IN "+string(appendMarks(nil, len(bases))), anys(bases), len(bases))
+		also, _, err := r.lookAtRuns(ctx, "run_id IN "+string(appendMarks(nil, len(bases))), anys(bases), len(bases)+1)
 		if err != nil {
 			return nil, false, err
 		}
@@ -138,8 +137,70 @@ func basesOf(found []foundRun) []string {
 	return slices.Sorted(maps.Keys(bases))
 }
 
-// lookAtRuns reads the first n runs, in the order of the database, that a condition finds.
-func (r *reads) lookAtRuns(ctx context.Context, where string, args []any, n int) (_ []foundRun, err error) {
+// lookAtRuns reads the first n runs, or a few more or less, in the order of the database, that a condition finds. more is whether there may be others
+// after them.
+//
+// MySQL may miss a row that is written over meanwhile, as [oneByOne] says, and here that cannot help: the key has all that is looked at, and a state
+// beside it would be read of every step. A run that has but that one would not be there. So MySQL is asked twice, and what one look
+// misses the other has.
+func (r *reads) lookAtRuns(ctx context.Context, where string, args []any, n int) (found []foundRun, more bool, err error) {
+	found, err = r.lookAtRunsOnce(ctx, where, args, n)
+	if err != nil {
+		return nil, false, err
+	}
+	var misses bool
+	if err := r.db.QueryRowContext(ctx, "SELECT VERSION() NOT LIKE '%MariaDB%'").Scan(&misses); err != nil {
+		return nil, false, fmt.Errorf("ask for the version: %w", err)
+	}
+	if !misses {
+		return found, len(found) == n, nil
+	}
+	for {
+		again, err := r.lookAtRunsOnce(ctx, where, args, n)
+		if err != nil {
+			return nil, false, err
+		}
+		if both, more, ok := bothLooks(found, again, n); ok {
+			return both, more, nil
+		}
+		found = again
+	}
+}
+
+// bothLooks is what either of two looks at n runs found, and of a run that both did the one that went further. Both are in the order of the
+// database, and so is the first part of the result; what found missed follows it. Where one look missed some, it came further before it had its n: what
+// is beyond the last run that both found was looked at but once, and is left for the next page. Two that have none in common say nothing: ok
+// is false.
+func bothLooks(found, again []foundRun, n int) (both []foundRun, more, ok bool) {
+	at := make(map[string]int, len(found))
+	for i := range found {
+		at[found[i].RunID] = i
+	}
+	if more = len(found) == n || len(again) == n; more {
+		last := len(again) - 1
+		for ; last >= 0; last-- {
+			if i, common := at[again[last].RunID]; common {
+				found = found[:i+1]
+				break
+			}
+		}
+		if again = again[:last+1]; last < 0 {
+			return nil, false, false
+		}
+	}
+	both = slices.Clone(found)
+	for i := range again {
+		switch j, common := at[again[i].RunID]; {
+		case !common:
+			both = append(both, again[i])
+		case again[i].LastStep > both[j].LastStep:
+			both[j] = again[i]
+		}
+	}
+	return both, more, true
+}
+
+func (r *reads) lookAtRunsOnce(ctx context.Context, where string, args []any, n int) (_ []foundRun, err error) {
 	rows, err := r.db.QueryContext(ctx, runsHead+where+runsTail, append(args, n)...)
 	if err != nil {
 		return nil, fmt.Errorf("select: %w", err)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/persistd/persistd/internal/devstack"
+	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/internal/wire"
 )
 
@@ -183,12 +185,17 @@ func TestRunsSkipFromRunToRunHoweverManyStepsTheyHave(t *testing.T) {
 	}
 	exec(t, look, "DO (SELECT COUNT(*) FROM workflow_steps)")
 	s, cost := counting(t, dsn)
+	least, most := 20, 70 // of each: its beginning, its end, its attempts, its row, and what was found of it, twice
+	if stacktest.Engine(t) == devstack.MySQL {
+		least, most = 71, 140 // it is asked twice
+	}
 	for _, q := range []wire.RunsRequest{{Limit: 10}, {Limit: 10, Prefix: "run"}, {Limit: 10, After: "run03"}} {
 		c := cost(func() {
 			page, err := s.Runs(t.Context(), q)
 			require.NoError(t, err)
 			require.Len(t, page.Runs, 10)
 		})
-		require.LessOrEqual(t, looked(c), 70, c) // of each: its beginning, its end, its attempts, its row, and what was found of it, twice
+		require.GreaterOrEqual(t, looked(c), least, c)
+		require.LessOrEqual(t, looked(c), most, c)
 	}
 }
