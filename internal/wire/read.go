@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -86,7 +87,13 @@ func parseLatest(r *reader) (reply LatestReply, err error) {
 	}
 	for {
 		name, err := r.name()
-		if err != nil || name == nil {
+		if err != nil {
+			return reply, err
+		}
+		if name == nil {
+			if reply.Found && reply.State == nil {
+				err = errors.New("it has no state")
+			}
 			return reply, err
 		}
 		value, err := r.value()
