@@ -18,9 +18,10 @@ import (
 // so that a late refusal of an earlier attempt is not taken for the answer to the present one. (The request functions of nats.go
 // are not used because they leave an entry behind for every request that finds the connection down.)
 type mux struct {
-	nc     *nats.Conn
-	sub    *nats.Subscription
-	prefix string
+	nc      *nats.Conn
+	publish func(*nats.Msg) error // nc's, or a test's
+	sub     *nats.Subscription
+	prefix  string
 
 	mu     sync.Mutex // guards the rest
 	closed bool
@@ -39,7 +40,7 @@ type receiver interface {
 }
 
 func newMux(nc *nats.Conn) (*mux, error) {
-	m := &mux{nc: nc, prefix: nc.NewInbox() + ".", calls: map[uint64]receiver{}}
+	m := &mux{nc: nc, publish: nc.PublishMsg, prefix: nc.NewInbox() + ".", calls: map[uint64]receiver{}}
 	sub, err := nc.Subscribe(m.prefix+"*.*", m.dispatch)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to inbox: %w", err)
@@ -141,7 +142,10 @@ func (m *mux) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 		return nil, ErrClosed
 	}
 	msg.Reply = m.reply(id, 0)
-	if err := m.nc.PublishMsg(msg); err != nil {
+	if err := m.publish(msg); err != nil {
+		if m.isClosed() { // since the look above, and the connection after it
+			return nil, ErrClosed
+		}
 		return nil, publishFault(err)
 	}
 	select {
