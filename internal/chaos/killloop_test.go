@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -76,6 +77,10 @@ func (sc *scenario) killAround(ctx context.Context) {
 func (sc *scenario) befall(v victim, f Fault) {
 	surfaced := sc.note(f)
 	pid := v.pid()
+	if err := syscall.Kill(pid, 0); err != nil { // one that ended by itself must not pass for one that was killed
+		sc.fleet.fail(fmt.Errorf("%s ended by itself, before %s: %w", v.name, f, err))
+		return
+	}
 	if f.Kind == Stop {
 		if err := v.signal(syscall.SIGSTOP); err != nil {
 			sc.fleet.fail(err)

@@ -18,7 +18,7 @@ import (
 type link struct {
 	name   string
 	proxy  *toxiproxy.Proxy
-	meters []*meter
+	meters map[string]*meter // by direction
 }
 
 // network is the links of a scenario.
@@ -41,11 +41,11 @@ func (n *network) link(name, target string) string {
 	p := toxiproxy.NewProxy(n.server, name, "127.0.0.1:0", target)
 	require.NoError(n.t, p.Start())
 	n.t.Cleanup(p.Stop)
-	l := &link{name: name, proxy: p}
+	l := &link{name: name, proxy: p, meters: map[string]*meter{}}
 	for _, stream := range []string{"upstream", "downstream"} {
 		id := fmt.Sprintf("%s %s %s", n.t.Name(), name, stream)
 		require.NoError(n.t, l.add("meter", stream, map[string]any{"meter": id}))
-		l.meters = append(l.meters, meterOf(id))
+		l.meters[stream] = meterOf(id)
 	}
 	n.links[name] = l
 	return p.Listen
@@ -95,13 +95,15 @@ func (l *link) remove(name string) error {
 	}
 }
 
-// seen is how many connections were made through the link, and how many chunks went.
-func (l *link) seen() (connections, chunks int64) {
-	for _, m := range l.meters {
-		connections += m.connections.Load()
-		chunks += m.chunks.Load()
+// connections is how many were made through the link.
+func (l *link) connections() int64 { return l.meters["upstream"].connections.Load() }
+
+// chunks is how many went in the directions named.
+func (l *link) chunks(streams ...string) (n int64) {
+	for _, stream := range streams {
+		n += l.meters[stream].chunks.Load()
 	}
-	return connections, chunks
+	return n
 }
 
 // toxic is one of toxiproxy's, or ours.
@@ -141,41 +143,43 @@ func toxicOf(f Fault, up bool) toxic {
 // breaks are the faults after which connections must be made anew. The others leave them as they are.
 var breaks = []Kind{Reset, Cut, BlackHole, OneWay, HalfOpen}
 
-// befall brings f upon the link for its time. It reports whether something was seen of it: that data met it, or, of one that breaks
-// connections, that others were made.
+// befall brings f upon the link for its time. It reports whether something was seen of it: that data met it, while it was there and in a
+// direction that has it, or, of one that breaks connections, that others were made.
 func (l *link) befall(ctx context.Context, f Fault) (surfaced bool, err error) {
-	connections, chunks := l.seen()
-	up, down := f.Up, f.Down
-	if f.Kind == HalfOpen || f.Kind == BlackHole {
-		up, down = true, true
+	connections := l.connections()
+	both := f.Kind == HalfOpen || f.Kind == BlackHole
+	var streams, added []string
+	if f.Down || both {
+		streams = append(streams, "downstream")
 	}
-	var added []string
-	for _, way := range []struct {
-		on     bool
-		stream string
-		up     bool
-	}{{down, "downstream", false}, {up, "upstream", true}} {
-		if !way.on {
-			continue
-		}
-		t := toxicOf(f, way.up)
-		if err := l.add(t.kind, way.stream, t.attributes); err != nil {
+	if f.Up || both {
+		streams = append(streams, "upstream")
+	}
+	for _, stream := range streams {
+		t := toxicOf(f, stream == "upstream")
+		if err := l.add(t.kind, stream, t.attributes); err != nil {
 			return false, err
 		}
-		added = append(added, t.kind+"_"+way.stream)
+		added = append(added, t.kind+"_"+stream)
 	}
+	chunks := l.chunks(streams...)
 	pause(ctx, f.For)
+	met := l.chunks(streams...) > chunks
 	for _, name := range added {
 		if err := l.remove(name); err != nil {
 			return false, err
 		}
 	}
-	breaking := slices.Contains(breaks, f.Kind)
+	if !slices.Contains(breaks, f.Kind) {
+		return met, nil
+	}
 	for range 60 { // who notices does so soon
-		c, n := l.seen()
-		if surfaced = breaking && c > connections || !breaking && n > chunks; surfaced || !pause(ctx, 50*time.Millisecond) {
+		if l.connections() > connections {
+			return true, nil
+		}
+		if !pause(ctx, 50*time.Millisecond) {
 			break
 		}
 	}
-	return surfaced, nil
+	return false, nil
 }

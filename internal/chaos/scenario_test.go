@@ -267,16 +267,6 @@ func (sc *scenario) behind(js jetstream.JetStream) (string, error) {
 	return "", nil
 }
 
-// verify requires the verdicts to be what the package promises, and returns that on the ledger.
-func (sc *scenario) verify() Verdict {
-	sc.t.Helper()
-	v := sc.settled()
-	require.NoError(sc.t, sc.fleet.failures(), "calls that ended as none may")
-	require.NoError(sc.t, sc.board.violations(), "reads that went back")
-	require.True(sc.t, v.Clean(), "%+v", v)
-	return v
-}
-
 func seedHint(t *testing.T, s settings) {
 	t.Helper()
 	t.Logf("seed %d: again with make chaos FOR=%s SEED=%d", s.seed, parts*s.length, s.seed)

@@ -181,8 +181,8 @@ func (c *ownerCheck) units() (events int) {
 		if there && (u.outcome == Unknown || u.outcome == Open) {
 			c.v.UnknownThere++
 		}
-		if len(u.rows) == 0 && there && u.outcome == Refused {
-			c.v.wrong(&c.v.Ghosts, "unit %d of %s, which was refused, has events", u.No, c.owner.name)
+		if missing < len(u.events) && u.outcome == Refused { // its rows may hold later units by now: the events stay
+			c.v.wrong(&c.v.Ghosts, "unit %d of %s, which was refused, has %d of its %d events", u.No, c.owner.name, len(u.events)-missing, len(u.events))
 		}
 		switch {
 		case u.outcome == Acked && missing > 0:

@@ -49,6 +49,9 @@ type Mutant struct {
 	Caught []Tests
 	// Quick marks the one of its invariant that CI tries: its tests need no server and take seconds.
 	Quick bool
+	// Says is a regular expression of what the tests must print; empty is anything. It is for tests that may go red for many reasons, to
+	// see that they do for the one that the mutant is to show.
+	Says string
 }
 
 // Tests are tests of a package.

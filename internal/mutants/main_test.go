@@ -29,6 +29,8 @@ func TestEveryMutantIsAMistakeThatCanBeMadeAndNamesTestsThatExist(t *testing.T) 
 		_, err = parser.ParseFile(token.NewFileSet(), m.File, text, parser.SkipObjectResolution)
 		require.NoError(t, err, m.Name)
 		require.Regexp(t, `^I[1-7]$`, m.Breaks, m.Name)
+		_, err = regexp.Compile(m.Says)
+		require.NoError(t, err, m.Name)
 		require.NotEmpty(t, m.Caught, m.Name)
 		if m.Quick {
 			quick[m.Breaks]++
@@ -74,12 +76,13 @@ func TestAMutantIsCaughtSurvivesOrIsNone(t *testing.T) {
 	trial, err := newTrial(dir)
 	require.NoError(t, err)
 	defer trial.close()
-	m := Mutant{File: "p/p.go", Old: "a + b", New: "a - b", Caught: []Tests{by("p", "TestSum")}}
+	m := Mutant{File: "p/p.go", Old: "a + b", New: "a - b", Caught: []Tests{by("p", "TestSum")}, Says: "FAIL: Test[A-Z]um"}
 	require.NoError(t, trial.green(t.Context(), []Mutant{m}))
 	require.NoError(t, trial.red(t.Context(), m, m.Caught[0]))
 	for want, change := range map[string]func(*Mutant){
 		"no test noticed":           func(m *Mutant) { m.New = "b + a" },
 		"TestTwo did not notice":    func(m *Mutant) { m.Caught[0].Names = []string{"TestSum", "TestTwo"} },
+		"noticed, but not that":     func(m *Mutant) { m.Says = "a flood" },
 		"does not compile":          func(m *Mutant) { m.New = "a + c" },
 		"has the text \"a * b\" 0":  func(m *Mutant) { m.Old = "a * b" },
 		"has the text \"return\" 3": func(m *Mutant) { m.Old = "return" },
@@ -90,7 +93,7 @@ func TestAMutantIsCaughtSurvivesOrIsNone(t *testing.T) {
 		require.ErrorContains(t, trial.red(t.Context(), other, other.Caught[0]), want)
 	}
 	require.ErrorContains(t, trial.green(t.Context(), []Mutant{{Caught: []Tests{by("p", "TestGone")}}}), "TestGone did not run")
-	panics := Mutant{File: "p/p.go", Old: "a + b", New: "[]int{a + b}[b]"}
+	panics := Mutant{File: "p/p.go", Old: "a + b", New: "[]int{a + b}[b]"} // which says nothing more
 	require.NoError(t, trial.red(t.Context(), panics, m.Caught[0]))
 	kept, err := os.ReadFile(filepath.Join(dir, "p/p.go"))
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -84,6 +85,8 @@ func (t *trial) red(ctx context.Context, m Mutant, tests Tests) error {
 		return fmt.Errorf("the mutant does not compile:\n%s", end(out))
 	case err == nil:
 		return errors.New("no test noticed")
+	case m.Says != "" && !regexp.MustCompile(m.Says).Match(out):
+		return fmt.Errorf("it was noticed, but not that %q:\n%s", m.Says, end(out))
 	case bytes.Contains(out, []byte("panic: ")): // and so ended all of them: one that waits too long does that
 		return nil
 	}
