@@ -30,6 +30,7 @@ type cli struct {
 	Serve   serveCmd         `cmd:"" help:"Apply the log to MySQL and answer reads, until SIGTERM."`
 	Dev     devCmd           `cmd:"" help:"Run everything on this machine: NATS, MariaDB and persistd, with data under ./.persistd."`
 	Demo    demoCmd          `cmd:"" help:"Run a fleet, kill the daemon and the database under it, and check that nothing is lost."`
+	Bench   benchCmd         `cmd:"" help:"Measure persistd on this machine, beside what one would otherwise use."`
 	Status  statusCmd        `cmd:"" help:"Show the replicas, the log, and how far each partition is."`
 	Runs    runsCmd          `cmd:"" help:"List, show, copy and delete runs."`
 	Dlq     dlqCmd           `cmd:"" help:"List, show, retry, mend and drop dead letters: events that could never be applied."`
