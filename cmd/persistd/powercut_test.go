@@ -79,7 +79,9 @@ func TestI1APowerCutOfNATSLosesNothingThatWasAcknowledgedWithSyncAlways(t *testi
 	s.spawn("none", "PERSISTD_STREAM_PARTITIONS=2")
 	s.eventually("daemon is up", func() bool { return s.owned("test") == 2 })
 	patient := []client.Option{client.WithAttemptTimeout(time.Second), client.WithTimeout(time.Minute)}
-	steps, batches := s.fleet(8, 300, time.Millisecond, patient...), s.batches(2, patient...)
+	// The steps of several workers share atomic batches of the log, and so its fsyncs.
+	grouping := append([]client.Option{client.WithGroupPublish(client.GroupAlways)}, patient...)
+	steps, batches := s.fleet(8, 300, time.Millisecond, grouping...), s.batches(2, patient...)
 	draw := rand.New(rand.NewPCG(4, 1))
 	cuts := powerCuts(t, 4)
 	for i := range cuts {

@@ -137,6 +137,9 @@ var errNoBatch = &fault{
 	final: true,
 }
 
+// errNoGroups is that the messages of a group were stored one by one. They are asked for again with their ids, and then are what they are.
+var errNoGroups = &fault{kind: ErrUnavailable, err: errors.New("log does not know atomic batches, which nats-server has from 2.12 on")}
+
 // Faults of attempts that nothing answered.
 var (
 	errNoAnswer = &fault{kind: ErrUnavailable, err: errors.New("log did not answer"), hint: "is the stream's leader up, and is the answer's inbox allowed for this user?"}

@@ -69,6 +69,12 @@
 // the ctx of a call ends while its publish is unanswered, the call returns [ErrOutcomeUnknown] and the client goes on until the
 // outcome is known, because only then may the run's next write follow.
 //
+// # Groups
+//
+// A log that fsyncs each write (sync_interval: always) would have many callers of a process queue for its fsyncs. The client notices, and
+// has what was called at the same time for different runs share one: as an atomic batch of the log ([WithGroupPublish]). Nothing else
+// changes. A write is logged or refused by itself, whatever becomes of those beside it, and a lone one does not wait for others.
+//
 // # Bounds
 //
 // What is queued or outstanding is bounded in number and bytes ([WithMaxInFlight]); beyond that a write waits, until its ctx ends. A

@@ -48,7 +48,7 @@ func newLog(t *testing.T) *thelog {
 }
 
 // observe connects to a server on which there may be no log yet.
-func observe(t *testing.T, url string, opts ...nats.Option) *thelog {
+func observe(t testing.TB, url string, opts ...nats.Option) *thelog {
 	t.Helper()
 	nc, err := nats.Connect(url, append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
 	require.NoError(t, err)
@@ -59,12 +59,12 @@ func observe(t *testing.T, url string, opts ...nats.Option) *thelog {
 }
 
 // create makes the stream as design.md describes it; maxBytes -1 is no limit.
-func (l *thelog) create(t *testing.T, maxBytes int64) {
+func (l *thelog) create(t testing.TB, maxBytes int64) {
 	t.Helper()
 	l.update(t, func(c *jetstream.StreamConfig) { c.MaxBytes = maxBytes })
 }
 
-func (l *thelog) update(t *testing.T, change func(*jetstream.StreamConfig)) {
+func (l *thelog) update(t testing.TB, change func(*jetstream.StreamConfig)) {
 	t.Helper()
 	source, destination := subjects.Transform(partitions)
 	cfg := jetstream.StreamConfig{
@@ -188,7 +188,7 @@ func (l *thelog) open(t *testing.T, opts ...client.Option) client.Store[state] {
 }
 
 // open opens a store that is closed, with any outcome, when t ends.
-func open[S any](t *testing.T, url string, opts ...client.Option) client.Store[S] {
+func open[S any](t testing.TB, url string, opts ...client.Option) client.Store[S] {
 	t.Helper()
 	st, err := client.Open[S](t.Context(), url, append([]client.Option{client.WithCloseTimeout(0)}, opts...)...)
 	require.NoError(t, err)

@@ -75,8 +75,10 @@ type publication struct {
 	// unanswered is when the first attempt was sent that was never answered, from where on the log may hold the write. Zero
 	// when every attempt so far was refused.
 	unanswered time.Time
-	cause      error // why the last attempt came to nothing
-	abandoned  bool  // the caller has gone: it goes on only until the outcome is known
+	cause      error  // why the last attempt came to nothing
+	abandoned  bool   // the caller has gone: it goes on only until the outcome is known
+	group      *group // of the present attempt, or nil
+	alone      bool   // it is not grouped any more
 }
 
 var _ receiver = (*publication)(nil)

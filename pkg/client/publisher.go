@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -21,8 +22,7 @@ const maxErrors = 64
 // side. Everything that was submitted is settled exactly once: logged, or given up with an error that the caller or Flush gets.
 //
 // Its goroutine, the pump, sends and keeps the time; answers come on the connection's goroutine; whoever looks for a fence has one of its
-// own. Callers never write to the socket, which
-// may block, and so always see their ctx end.
+// own. Callers never write to the socket, which may block, and so always see their ctx end.
 type publisher struct {
 	nc     *nats.Conn
 	mux    *mux
@@ -45,7 +45,11 @@ type publisher struct {
 	pending *list.List                // of all that is not over, in the order of submit
 	last    uint64                    // order of the last submit
 	queue   []*publication            // to be sent
-	refused []*publication            // whose fence is to be looked for anew
+	pace    pace                      // whether what is to be sent is sent in groups
+	group   *group                    // what is under way of them, or nil
+	awaited int                       // how many the last one had, who are waited for until lingers
+	lingers time.Time
+	refused []*publication // whose fence is to be looked for anew
 	timers  timers
 	errs    []error
 	dropped int // errors beyond maxErrors
@@ -60,7 +64,7 @@ func newPublisher(nc *nats.Conn, m *mux, cfg config) *publisher {
 		wake:    make(chan struct{}, 1),
 		status:  nc.StatusChanged(nats.RECONNECTING, nats.CONNECTED, nats.CLOSED),
 		closing: make(chan struct{}), stop: make(chan struct{}),
-		runs: map[string][]*publication{}, pending: list.New(),
+		runs: map[string][]*publication{}, pending: list.New(), pace: newPace(cfg.grouping),
 		// As many as can be in flight, so that handing one over never blocks.
 		handing: make(chan *publication, handed(cfg)),
 	}

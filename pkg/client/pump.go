@@ -15,6 +15,8 @@ type attempt struct {
 	number int
 	fence  fence
 	asks   bool // a question, instead of the messages
+	// group is what is sent in one batch; the others are not set then.
+	group *group
 }
 
 // pump sends what is ready and what has paused long enough, notices what was not answered in time, and has fences looked for until
@@ -30,7 +32,11 @@ func (p *publisher) pump(ctx context.Context) {
 			p.goroutines.Go(func() { p.renew(ctx, a.pub, a.fence) })
 		}
 		for _, a := range batch {
-			p.send(a)
+			if a.group != nil {
+				p.sendGroup(a.group)
+			} else {
+				p.send(a)
+			}
 		}
 		if len(batch) > 0 {
 			clear(batch)
@@ -67,21 +73,33 @@ func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
 			p.queue = append(p.queue, pub)
 		}
 	}
+	p.pace.look(now)
+	var gathered []*publication
 	for _, pub := range p.queue {
-		if pub.phase != ready {
-			continue // withdrawn
+		switch {
+		case pub.phase != ready: // withdrawn
+		case p.pace.grouped && p.canGroup(pub):
+			gathered = append(gathered, pub)
+		default:
+			batch = append(batch, p.launchLocked(pub, now))
 		}
-		pub.phase, pub.sent = outstanding, now
-		pub.attempt++
-		p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
-		batch = append(batch, attempt{pub, pub.attempt, pub.fence, pub.question != noQuestion})
 	}
 	clear(p.queue)
 	p.queue = p.queue[:0]
-	if len(p.timers) == 0 {
-		return batch, time.Hour
+	due := now.Add(time.Hour)
+	if len(p.timers) > 0 {
+		due = p.timers[0].due
 	}
-	return batch, p.timers[0].due.Sub(now)
+	batch, due = p.formLocked(gathered, batch, now, due)
+	return batch, due.Sub(now)
+}
+
+// launchLocked begins pub's next attempt.
+func (p *publisher) launchLocked(pub *publication, now time.Time) attempt {
+	pub.phase, pub.sent = outstanding, now
+	pub.attempt++
+	p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
+	return attempt{pub: pub, number: pub.attempt, fence: pub.fence, asks: pub.question != noQuestion}
 }
 
 // silence is why an attempt was not answered.

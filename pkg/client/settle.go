@@ -20,6 +20,9 @@ func (p *publisher) answered(pub *publication, attempt int, ack pubAck, err erro
 	case err == nil:
 		pub.ack = ack
 		p.trouble = nil
+		if pub.group == nil {
+			p.pace.single(time.Now(), len(p.runs))
+		}
 		p.settleLocked(pub, nil)
 	case pub.phase == outstanding && (attempt == anyAttempt || attempt == pub.attempt), asFault(err).final && attempt == anyAttempt:
 		p.refusedLocked(pub, err)
@@ -29,6 +32,7 @@ func (p *publisher) answered(pub *publication, attempt int, ack pubAck, err erro
 // refusedLocked gives pub up, or has it tried again after a pause, or finds out first what became of it.
 func (p *publisher) refusedLocked(pub *publication, err error) {
 	f := asFault(err)
+	p.leaveLocked(pub, false)
 	if pub.phase == outstanding && !f.unsent && pub.unanswered.IsZero() {
 		pub.unanswered = pub.sent
 	}
@@ -157,6 +161,7 @@ func asFault(err error) *fault {
 func (p *publisher) settleLocked(pub *publication, err error) {
 	p.mux.remove(pub.id)
 	p.unscheduleLocked(pub)
+	p.leaveLocked(pub, err == nil)
 	pub.phase, pub.err = settled, err
 
 	run := p.runs[pub.subject()]
@@ -210,7 +215,9 @@ func (p *publisher) readyLocked(pub *publication) {
 	p.unscheduleLocked(pub)
 	pub.phase = ready
 	p.queue = append(p.queue, pub)
-	p.wakeUp()
+	if !p.gathersLocked(pub) {
+		p.wakeUp()
+	}
 }
 
 // wakeUp has the pump look at what is to be done.
