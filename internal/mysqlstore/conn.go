@@ -27,7 +27,12 @@ type conn struct {
 
 	servers *servers
 	index   int
-	unfit   bool // the node told that it is no member; guarded by its one user
+	unfit   bool // the node told that it is no member; guarded by its one user, as is what follows
+
+	statements map[group]driver.StmtExecContext // that the server has parsed
+	textOnly   bool                             // it takes none, or takes the values for what they are not
+	asked      bool                             // whether textOnly and unchecked are known
+	unchecked  bool                             // rows need no checks
 }
 
 var _ driverConn = (*conn)(nil)
@@ -55,6 +60,44 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	r, err := c.driverConn.QueryContext(ctx, query, args)
 	return r, c.looked(err)
+}
+
+// PrepareContext implements driver.ConnPrepareContext.
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	s, err := c.driverConn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, c.looked(err)
+	}
+	return &stmt{s.(driverStmt), c}, nil //nolint:forcetypeassert // go-sql-driver's is one.
+}
+
+// driverStmt is what go-sql-driver's statements are.
+type driverStmt interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+	driver.NamedValueChecker
+}
+
+// stmt is a statement that was prepared on a conn.
+type stmt struct {
+	driverStmt
+
+	c *conn
+}
+
+var _ driverStmt = (*stmt)(nil)
+
+// ExecContext implements driver.StmtExecContext.
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	r, err := s.driverStmt.ExecContext(ctx, args)
+	return r, s.c.looked(err)
+}
+
+// QueryContext implements driver.StmtQueryContext.
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	r, err := s.driverStmt.QueryContext(ctx, args)
+	return r, s.c.looked(err)
 }
 
 // BeginTx implements driver.ConnBeginTx.

@@ -91,11 +91,16 @@ func (a *applier) write(ctx context.Context, r *rows) error {
 		if w.to == nil {
 			continue
 		}
+		written, err := a.writeBulk(ctx, w.to, w.rows)
+		if err != nil {
+			return err
+		}
+		w.rows = w.rows[written:]
 		st := &w.to.guarded
 		if !a.guarded() {
 			st = &w.to.plain
 		}
-		err := a.runFor(ctx, &writing{
+		err = a.runFor(ctx, &writing{
 			st: st, n: len(w.rows), exec: a.exec,
 			item: func(q []byte, i int) []byte { return w.to.row(q, w.rows[i], a.place(w.rows[i].event)) },
 			of:   func(i int) []*wire.Event { return []*wire.Event{w.rows[i].event} },
@@ -114,6 +119,8 @@ type upsert struct {
 	guarded, plain statement
 	// row appends a row.
 	row func(q []byte, x row, at place) []byte
+	// bulk writes many rows; nil writes each as text.
+	bulk *bulk
 }
 
 // newUpsert is an upsert of what into a table: columns are inserted, those of them in replaced also change when the row is there.
@@ -121,9 +128,9 @@ type upsert struct {
 // Both engines assign from left to right and let later expressions see earlier assignments, so what is compared is assigned last: log_seq
 // under the same condition as the values, and log_gen, which then can only stay or grow, without one. VALUES() is deprecated in
 // MySQL, but its successor is unknown to MariaDB.
-func newUpsert(what, into, columns, replaced string, r func(q []byte, x row, at place) []byte) upsert {
+func newUpsert(what, into, columns, replaced string, r func(q []byte, x row, at place) []byte, b *bulk) upsert {
 	const notOlder = "(VALUES(log_gen), VALUES(log_seq)) >= (log_gen, log_seq)"
-	u := upsert{row: r}
+	u := upsert{row: r, bulk: b}
 	u.plain = statement{verb: "insert", what: what, head: "INSERT INTO " + into + " (" + columns + ") VALUES ", sep: ","}
 	u.guarded = u.plain
 	for i, c := range strings.Split(replaced, ", ") {
@@ -141,12 +148,12 @@ func newUpsert(what, into, columns, replaced string, r func(q []byte, x row, at 
 // created_at is of the first save, and stays.
 var (
 	saveSteps = newUpsert("steps", "workflow_steps",
-		"run_id, step, node_id, state, log_seq, log_gen, attempt, created_at, updated_at", "node_id, state, attempt, updated_at", appendStep)
+		"run_id, step, node_id, state, log_seq, log_gen, attempt, created_at, updated_at", "node_id, state, attempt, updated_at", appendStep, &bulkSteps)
 	saveCheckpoints = newUpsert("checkpoints", "workflow_checkpoints",
-		"checkpoint_id, step, state, log_seq, log_gen, created_at, updated_at", "step, state, updated_at", appendCheckpoint)
+		"checkpoint_id, step, state, log_seq, log_gen, created_at, updated_at", "step, state, updated_at", appendCheckpoint, nil)
 	saveCheckpointsV2 = newUpsert("V2 checkpoints", "workflow_checkpoints_v2",
 		"run_id, step_id, state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, log_seq, log_gen, attempt, created_at",
-		"state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, attempt", appendCheckpointV2)
+		"state, frontier, recorded_ios, rng_seed, label, idempotency_key, timestamp, attempt", appendCheckpointV2, nil)
 )
 
 // outbox is how outbox events are saved; nil is not at all.

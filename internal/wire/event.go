@@ -90,6 +90,8 @@ type Op struct {
 	// State is the state of a step or a checkpoint, or the data of an outbox event, as published: valid JSON in valid UTF-8, nested
 	// at most [MaxDepth] deep.
 	State []byte
+	// Shallow says that State was decoded, and nested no deeper than [MaxDepthPortable]: every server takes it as JSON.
+	Shallow bool
 	// V2 is what a V2 checkpoint has besides; nil for every other op.
 	V2 *V2
 }

@@ -157,6 +157,7 @@ func (op *Op) take(m member, value []byte) (err error) {
 		return CheckID(op.ID)
 	case memberState, memberData:
 		op.State = value
+		op.Shallow = Depth(value) <= MaxDepthPortable
 		return shallow(m, value)
 	default:
 		if op.V2 == nil {

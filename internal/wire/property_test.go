@@ -149,7 +149,7 @@ func TestWhatIsEncodedIsDecodedByteForByte(t *testing.T) {
 		require.Equal(t, w.runID(), ev.RunID)
 		require.Equal(t, 3, ev.Partition)
 		require.Equal(t, w.attempt, ev.Attempt)
-		require.Equal(t, w.ops, ev.Ops)
+		require.Equal(t, seen(w.ops), ev.Ops)
 		require.Equal(t, w.hash != nil, ev.GivenHash)
 		switch {
 		case w.hash != nil:

@@ -58,6 +58,9 @@ func logged(t require.TestingT, e *engine, w *write, msgs []*nats.Msg) wire.Even
 		ids[m.Header.Get(wire.HeaderMsgID)] = true
 		ev := e.subjects.Decode(wire.Message{Subject: e.subjects.Log(1, "default", w.kind, w.id), Header: wire.Header(m.Header), Body: m.Data})
 		require.Nil(t, ev.Poison)
+		for i := range ev.Ops {
+			ev.Ops[i].Shallow = false // which only a reader finds out
+		}
 		if len(msgs) > 1 {
 			var before wire.Part
 			if len(events) > 0 {
