@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strings"
@@ -97,14 +98,30 @@ func Depth(state []byte) int {
 		case '}', ']':
 			depth--
 		case '"':
-			for i++; i < len(state) && state[i] != '"'; i++ {
-				if state[i] == '\\' {
-					i++
-				}
-			}
+			i += quoted(state[i:])
 		}
 	}
 	return deepest
+}
+
+// quoted is where the string that s begins with ends. Most states are strings for the most part, so it looks for what may end them rather
+// than at each byte.
+func quoted(s []byte) int {
+	for i := 1; ; {
+		n := bytes.IndexByte(s[i:], '"')
+		if n < 0 {
+			return len(s)
+		}
+		i += n
+		escaped := 0
+		for s[i-1-escaped] == '\\' {
+			escaped++
+		}
+		if escaped%2 == 0 {
+			return i
+		}
+		i++
+	}
 }
 
 func poison(code, reason string) *Poison { return &Poison{Code: code, Reason: reason} }
