@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +59,28 @@ const (
 
 func isNoResponders(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
 
+// plainAck reads the answer that nearly all have, {"stream":"NAME","seq":17}, in which nothing is escaped; ok is false of any other.
+func plainAck(data []byte) (ack pubAck, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`))
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end <= 0 || bytes.IndexByte(rest[:end], '\\') >= 0 {
+		return pubAck{}, false
+	}
+	number, ok := bytes.CutPrefix(rest[end:], []byte(`","seq":`))
+	number, closed := bytes.CutSuffix(number, []byte("}"))
+	if !ok || !closed || len(number) > 19 { // more may be over 64 bits
+		return pubAck{}, false
+	}
+	for _, digit := range number {
+		if digit < '0' || digit > '9' {
+			return pubAck{}, false
+		}
+		ack.Sequence = ack.Sequence*10 + uint64(digit-'0')
+	}
+	ack.Stream = string(rest[:end])
+	return ack, ack.Sequence > 0
+}
+
 // parseAck understands the answer to a publish; the error is a *fault.
 func parseAck(m *nats.Msg) (pubAck, error) {
 	if isNoResponders(m) {
@@ -65,6 +88,9 @@ func parseAck(m *nats.Msg) (pubAck, error) {
 			kind: ErrUnavailable, err: errors.New("no stream listens on the subject"), unsent: true,
 			hint: "persistd creates the stream when it starts: is it running, and are prefix and namespace the same here and there?",
 		}
+	}
+	if ack, ok := plainAck(m.Data); ok {
+		return ack, nil
 	}
 	var ack pubAck
 	err := json.Unmarshal(m.Data, &ack)

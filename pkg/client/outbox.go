@@ -114,7 +114,9 @@ func (b *builder[S]) nameEvents() {
 				panic(fmt.Sprintf("assertion: marshal checked id: %v", err))
 			}
 			op.State = slices.Concat([]byte(`{"RunID":`), name, op.State[len(nameless):])
-			b.plain[i].State = op.State
+			if b.keyed {
+				b.plain[i].State = op.State
+			}
 		}
 	}
 }

@@ -38,7 +38,11 @@ func (w *write) body(ops []wire.Op) []byte {
 	if len(w.keys()) > 0 {
 		hash = &w.hash
 	}
-	return wire.AppendEvent(make([]byte, 0, 256), w.kind, w.id, w.attempt, hash, ops)
+	size := 256 + len(w.id) // of the event's own members, and of all that escapes need
+	for i := range ops {
+		size += 128 + len(ops[i].ID) + len(ops[i].NodeID) + len(ops[i].State)
+	}
+	return wire.AppendEvent(make([]byte, 0, size), w.kind, w.id, w.attempt, hash, ops)
 }
 
 // parts splits w into messages that all fit, whatever compression saves: with less of that than today, the same write still is a batch.

@@ -126,7 +126,10 @@ func (e *engine) message(kind, id string, body []byte, reserve nats.Header) (*na
 func (e *engine) maxPayload() int { return int(e.publisher.maxPayload.Load()) }
 
 // nextID is the id of the next message.
-func (e *engine) nextID() string { return e.idPrefix + strconv.FormatUint(e.lastID.Add(1), 36) }
+func (e *engine) nextID() string {
+	var id [64]byte
+	return string(strconv.AppendUint(append(id[:0], e.idPrefix...), e.lastID.Add(1), 36))
+}
 
 // fenceHeader is the header that w's fence takes at most.
 func (e *engine) fenceHeader(w *write) nats.Header {

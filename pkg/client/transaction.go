@@ -119,7 +119,10 @@ func (b *builder[S]) add(op, plain wire.Op) error {
 	case b.size > wire.MaxTransaction:
 		return b.fail(&fault{kind: ErrTooLarge, err: fmt.Errorf("transaction has more than %d bytes", wire.MaxTransaction), hint: hintSplit})
 	}
-	b.ops, b.plain = append(b.ops, op), append(b.plain, plain)
+	b.ops = append(b.ops, op)
+	if b.keyed {
+		b.plain = append(b.plain, plain)
+	}
 	return nil
 }
 
