@@ -174,6 +174,9 @@ func connectNATS(c config.NATS, name string, log *zap.Logger, more ...nats.Optio
 			log.Warn("connection error", zap.String("subject", subject), zap.Error(err))
 		}),
 	}, more...)
+	// Each synchronous subscription has a channel of so many places, 64k by default: 512 KiB, and there is one for each partition. What comes at
+	// once is a pull's or a page's messages, some hundreds, and what the server says of them.
+	options = append(options, nats.SyncQueueLen(8192))
 	if c.CredsFile != "" {
 		options = append(options, nats.UserCredentials(c.CredsFile))
 	}

@@ -273,9 +273,9 @@ func batchConfig(cfg config.Config, limits mysqlstore.Limits) batcher.Config {
 		RetryMin: cfg.Retry.Min, RetryMax: cfg.Retry.Max, AttemptTimeout: cfg.MySQL.CommitTimeout,
 	}
 	if c.MaxBytes == 0 {
-		// A quarter of a packet: a state full of quotes doubles when it is escaped, and half is left to spare.
-		c.MaxBytes = int(min(limits.MaxAllowedPacket/4, 16<<20))
+		c.MaxBytes = int(c.QueueBytes / 2)
 	}
-	c.MaxBytes = min(c.MaxBytes, int(c.QueueBytes))
+	// A quarter of a packet: a state full of quotes doubles when it is escaped, and half is left to spare.
+	c.MaxBytes = min(c.MaxBytes, int(c.QueueBytes), int(limits.MaxAllowedPacket/4))
 	return c.WithDefaults()
 }

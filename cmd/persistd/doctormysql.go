@@ -41,7 +41,7 @@ func (s *setup) examineDatabase(ctx context.Context, r *report) {
 	s.examineDurability(r, x.Variables)
 	s.examineRole(r, x)
 	r.either(x.Limits.MaxAllowedPacket >= 16<<20, areaDatabase, "max_allowed_packet", warn, humanize.IBytes(uint64(max(0, x.Limits.MaxAllowedPacket))),
-		"16 MiB or more: a row that is larger is refused for good, and batches are a quarter of it")
+		"16 MiB or more: a row that is larger is refused for good, and a batch is at most a quarter of it")
 	r.either(x.Ahead.Abs() <= 2*time.Second+x.Took, areaDatabase, "clock", warn, fmt.Sprintf("%s ahead of this machine's, give or take %s", x.Ahead.Round(time.Millisecond), (x.Took/2).Round(time.Millisecond)),
 		"leases go by the database's clock alone, but the ages of what is trimmed do not: synchronise the clocks")
 }

@@ -81,7 +81,7 @@ func TestI1MySQLAwayUnderLoadWithBoundedMemory(t *testing.T) {
 		outage     = 30 * time.Second
 		partitions = 2
 		queue      = 2 << 20  // per partition, as configured below
-		readAhead  = 8 << 20  // per partition, ingest's default
+		readAhead  = 2 << 20  // per partition, ingest's default
 		batches    = 2 << 20  // per partition: a batch of 1 MiB and its statement
 		program    = 56 << 20 // 28 idle; the rest is connections, decoding, and a collector that is late on a busy machine
 		// The collector lets the heap double.

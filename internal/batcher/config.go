@@ -10,10 +10,11 @@ import (
 type Config struct {
 	// MaxRows bounds a batch's rows. Default 1000: beyond it a multi-row insert gains nothing. An event with more rows goes alone.
 	MaxRows int
-	// MaxBytes bounds a batch's bytes. Default 4 MiB, a quarter of MariaDB's max_allowed_packet. A larger event goes alone.
+	// MaxBytes bounds a batch's bytes. Default half of QueueBytes: then one batch fills while another commits. A larger event goes alone.
 	MaxBytes int
 	// QueueBytes bounds the events held in memory, the batch being committed included; Add blocks above it. Default
-	// 16 MiB: one batch in flight, one filling, and as much again for bursts. A larger single event is let in alone: of a transaction
+	// 2 MiB: a batch of 1000 steps of 1 KiB in flight, and half of the next read. More would be more for the collector to keep and nothing for the
+	// database, as other partitions have batches that wait. A larger single event is let in alone: of a transaction
 	// in parts that is up to 64 MiB, and as much compressed.
 	QueueBytes int64
 	// RetryMin and RetryMax are the first and the longest pause between two attempts; the pause doubles. Defaults 50 ms and 5 s.
@@ -30,8 +31,8 @@ type Config struct {
 // WithDefaults returns c with every zero field set to its default.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.MaxRows, 1000)
-	setDefault(&c.MaxBytes, 4<<20)
-	setDefault(&c.QueueBytes, 16<<20)
+	setDefault(&c.QueueBytes, 2<<20)
+	setDefault(&c.MaxBytes, int(c.QueueBytes/2))
 	setDefault(&c.RetryMin, 50*time.Millisecond)
 	setDefault(&c.RetryMax, 5*time.Second)
 	setDefault(&c.Jitter, 0.5)

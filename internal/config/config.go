@@ -113,11 +113,11 @@ type MySQL struct {
 type Batch struct {
 	// Rows in one batch at most, 1 to 10000. A single event with more is still one batch, for it is never split.
 	Rows int `name:"rows" default:"1000"`
-	// Bytes in one batch at most, at least 64KiB. Zero means a quarter of the database's max_allowed_packet, at most 16MiB.
+	// Bytes in one batch at most, at least 64KiB. Zero means half of queue_bytes, so that one batch is read while another commits.
 	Bytes Bytes `name:"bytes" default:"0"`
 	// Bytes of events held in memory per partition, at least 1MiB; reading from the log pauses above. All partitions
-	// together, 8 × 16MiB = 128MiB by default, are what an outage of the database can cost in memory.
-	QueueBytes Bytes `name:"queue-bytes" default:"16MiB"`
+	// together, 8 × 2MiB = 16MiB by default, and as much for reading ahead, are what an outage of the database can cost in memory.
+	QueueBytes Bytes `name:"queue-bytes" default:"2MiB"`
 }
 
 // Retry paces the attempts to commit while the database is away. There is no last attempt.

@@ -51,7 +51,7 @@ func samples(t *testing.T, typ reflect.Type) (texts [3]string, values [3]any) {
 	case reflect.TypeFor[int]():
 		return [3]string{"71", "72", "73"}, [3]any{71, 72, 73}
 	case reflect.TypeFor[config.Bytes]():
-		return [3]string{"3MiB", "5 MB", "7"}, [3]any{config.Bytes(3 << 20), config.Bytes(5_000_000), config.Bytes(7)}
+		return [3]string{"9MiB", "5 MB", "7"}, [3]any{config.Bytes(9 << 20), config.Bytes(5_000_000), config.Bytes(7)}
 	case reflect.TypeFor[time.Duration]():
 		return [3]string{"71s", "72ms", "73h"}, [3]any{71 * time.Second, 72 * time.Millisecond, 73 * time.Hour}
 	}

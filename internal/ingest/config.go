@@ -18,7 +18,7 @@ type Config struct {
 	// Subjects derives the log's subjects; required.
 	Subjects wire.Subjects
 	// ReadAheadMessages and ReadAheadBytes bound what a reader takes from the log before it is delivered, per partition. Defaults
-	// 512 messages and 8 MiB. A partition's memory is these bytes; compressed bodies grow when they are decoded, one at a time, and
+	// 256 messages and 2 MiB. A partition's memory is these bytes; compressed bodies grow when they are decoded, one at a time, and
 	// the parts of one transaction are held until it is complete: 64 MiB at most, decompressed, beside their compressed bodies.
 	// The bytes are raised to what one message can have (the server's max_payload and 64 KiB of headers).
 	ReadAheadMessages, ReadAheadBytes int
@@ -47,10 +47,10 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	if c.ReadAheadMessages == 0 {
-		c.ReadAheadMessages = 512
+		c.ReadAheadMessages = 256
 	}
 	if c.ReadAheadBytes == 0 {
-		c.ReadAheadBytes = 8 << 20
+		c.ReadAheadBytes = 2 << 20
 	}
 	def(&c.Heartbeat, 2*time.Second)
 	def(&c.RequestTimeout, 5*time.Second)
