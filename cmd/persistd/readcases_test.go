@@ -18,7 +18,7 @@ type readCases struct {
 	rowFirst  atomic.Int64 // a tail behind the position whose steps are all lower than the row's
 	overtaken atomic.Int64 // a tail that MySQL had caught up with when it was asked
 
-	tails sync.Map // of the reads under way: ctx, which each has one of, to its tail
+	tails sync.Map // of the reads under way: ctx, which each has one of, to what it has read
 }
 
 // count are hooks that count; more are called first.
@@ -60,21 +60,53 @@ func (c *readCases) note(tail []seen, row *wire.StepRecord, position uint64) {
 	}
 }
 
+// reading is a read under way. Its row may be read beside the tail, and again after it.
+type reading struct {
+	mu       sync.Mutex
+	tail     []seen
+	last     uint64
+	tailDone bool
+	early    *rowSeen // read before the tail was
+}
+
+type rowSeen struct {
+	row      *wire.StepRecord
+	position uint64
+}
+
+// good is whether a row that was read before the tail was known to be is the answer's.
+func (r *reading) good(row *rowSeen) bool { return 0 < r.last && r.last <= row.position }
+
+func (c *readCases) reading(ctx context.Context) *reading {
+	r, _ := c.tails.LoadOrStore(ctx, &reading{})
+	return r.(*reading)
+}
+
 type countedTail struct {
 	logTail
 	c *readCases
 }
 
-func (s countedTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (s countedTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
 	var tail []seen
-	err := s.logTail.Tail(ctx, p, namespace, kind, id, after, func(ev *wire.Event) {
+	last, err := s.logTail.Tail(ctx, p, namespace, kind, id, after, func(ev *wire.Event) {
 		for i := range ev.Ops {
 			tail = append(tail, seen{ev.Message.Sequence, ev.Ops[i].Step})
 		}
 		visit(ev)
 	})
-	s.c.tails.Store(ctx, tail)
-	return err
+	if kind != wire.KindRun {
+		return last, err
+	}
+	r := s.c.reading(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tail, r.last, r.tailDone = tail, last, true
+	if r.early != nil && r.good(r.early) && err == nil {
+		s.c.note(tail, r.early.row, r.early.position)
+		s.c.tails.Delete(ctx)
+	}
+	return last, err
 }
 
 type countedRows struct {
@@ -83,10 +115,20 @@ type countedRows struct {
 }
 
 func (s countedRows) Latest(ctx context.Context, p int, runID string) (*wire.StepRecord, uint32, uint64, error) {
+	r := s.c.reading(ctx)
+	r.mu.Lock()
+	inOrder := r.tailDone
+	r.mu.Unlock()
 	row, begun, position, err := s.Rows.Latest(ctx, p, runID)
-	tail, ok := s.c.tails.LoadAndDelete(ctx)
-	if writes, _ := tail.([]seen); ok && err == nil {
-		s.c.note(writes, row, position)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch got := (&rowSeen{row, position}); {
+	case err != nil:
+	case !r.tailDone:
+		r.early = got
+	case inOrder || r.good(got):
+		s.c.note(r.tail, row, position)
+		s.c.tails.Delete(ctx)
 	}
 	return row, begun, position, err
 }

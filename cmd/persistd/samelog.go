@@ -87,9 +87,9 @@ func (l *sameLog) age() time.Duration {
 // Each method reads and then checks: what was read of another log is not used.
 
 // Tail implements [readpath.Tail].
-func (l *sameLog) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
-	err := l.tail.Tail(ctx, p, namespace, kind, id, after, visit)
-	return cmp.Or(err, l.check(ctx, sameLogFor))
+func (l *sameLog) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
+	last, err := l.tail.Tail(ctx, p, namespace, kind, id, after, visit)
+	return last, cmp.Or(err, l.check(ctx, sameLogFor))
 }
 
 // Last implements [readpath.Tail].

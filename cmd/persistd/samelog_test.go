@@ -20,8 +20,8 @@ type emptyTail struct{}
 
 var _ readpath.Tail = emptyTail{}
 
-func (emptyTail) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) error {
-	return nil
+func (emptyTail) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) (uint64, error) {
+	return 0, nil
 }
 
 func (emptyTail) Last(context.Context, int, string, string, string) (uint64, error) { return 0, nil }
@@ -33,7 +33,10 @@ func (emptyTail) LastAttempt(context.Context, int, string, string) (uint32, uint
 // readsOf are the ways to read the tail.
 func readsOf(l *sameLog) []func(context.Context) error {
 	return []func(context.Context) error{
-		func(ctx context.Context) error { return l.Tail(ctx, 0, "", "", "", 0, func(*wire.Event) {}) },
+		func(ctx context.Context) error {
+			_, err := l.Tail(ctx, 0, "", "", "", 0, func(*wire.Event) {})
+			return err
+		},
 		func(ctx context.Context) error { _, err := l.Last(ctx, 0, "", "", ""); return err },
 		func(ctx context.Context) error { _, _, err := l.LastAttempt(ctx, 0, "", ""); return err },
 	}

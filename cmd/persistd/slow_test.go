@@ -58,7 +58,7 @@ type slowTail struct {
 	d *dawdler
 }
 
-func (s slowTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (s slowTail) Tail(ctx context.Context, p int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
 	s.d.dawdle(ctx, 8, 60*time.Millisecond)
 	return s.logTail.Tail(ctx, p, namespace, kind, id, after, visit)
 }

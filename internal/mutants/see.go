@@ -77,16 +77,21 @@ var keepsWhole = []Mutant{
 	},
 }
 
-const (
-	tailFirst = "if err := tail(bound); err != nil {\n\t\t\treturn 0, fmt.Errorf(\"read tail: %w\", err)\n\t\t}\n\t\tpos, err := row()\n\t\tif err != nil {\n\t\t\treturn 0, fmt.Errorf(\"read row: %w\", err)\n\t\t}"
-	rowFirst  = "pos, err := row()\n\t\tif err != nil {\n\t\t\treturn 0, fmt.Errorf(\"read row: %w\", err)\n\t\t}\n\t\tif err := tail(bound); err != nil {\n\t\t\treturn 0, fmt.Errorf(\"read tail: %w\", err)\n\t\t}"
-)
-
 // I6: reads see every acknowledged write.
 var readsWhatIsAcknowledged = []Mutant{
 	{
-		Breaks: "I6", Name: "MySQL is read before the tail", Quick: true, File: "internal/readpath/reader.go", Old: tailFirst, New: rowFirst,
-		Caught: []Tests{by("internal/readpath", "TestI6LatestIsTheRowAndTheTailAfterThePosition", "TestI6CheckpointIsTheRowOrTheLaterWriteOfTheTail")},
+		Breaks: "I6", Name: "MySQL is read before the tail", Quick: true, File: "internal/readpath/reader.go",
+		Old: "if rowErr == nil && !has(pos, last) {",
+		New: "if rowErr == nil && early == nil {",
+		Caught: []Tests{by("internal/readpath", "TestI6RowReadBesideTheTailCountsOnlyIfTheLogShowsThatItHasAll",
+			"TestI6LatestIsWhatTheWholeLogMakesItThoughTheRowIsReadEarly", "TestI6CheckpointReadBesideTheTailCountsOnlyIfTheLogShowsThatItHasAll")},
+	},
+	{
+		Breaks: "I6", Name: "a log that has nothing of a key shows that the row has all", File: "internal/readpath/reader.go",
+		Old: "return 0 < last && last <= pos",
+		New: "return last <= pos",
+		Caught: []Tests{by("internal/readpath", "TestI6RowReadBesideTheTailCountsOnlyIfTheLogShowsThatItHasAll",
+			"TestI6LatestIsWhatTheWholeLogMakesItThoughTheRowIsReadEarly")},
 	},
 	{
 		Breaks: "I6", Name: "the tail of a restored database is not read again", File: "internal/readpath/reader.go",

@@ -17,7 +17,7 @@ func (r *Reader) LoadCheckpoint(ctx context.Context, namespace, id string) (*wir
 		tail checkpointTail
 		row  *wire.CheckpointRecord
 	)
-	pos, err := r.read(p, "checkpoint", func(after uint64) error {
+	pos, err := r.read(p, "checkpoint", func(after uint64) (uint64, error) {
 		tail = checkpointTail{now: saved{id: id}}
 		return r.Tail.Tail(ctx, p, namespace, wire.KindCheckpoint, id, after, tail.see)
 	}, func() (pos uint64, err error) {

@@ -11,8 +11,15 @@
 //	if position < bound: bound ← position, and again         (the database was restored: the bound was none)
 //	answer: row, and the events of tail after position applied to it in log order
 //
-// The other order, MySQL first, would miss an event that is committed and trimmed between the two reads. To apply an event is to do what
-// its commit will do:
+// The other order, MySQL first, would miss an event that is committed and trimmed between the two reads. But mostly the log's answer itself
+// shows that this did not happen, so row and position are read beside the tail as well, and are as good as if they had been read after it when
+//
+//	0 < last ≤ position                                      last is the key's last event, which the log still held when it was asked
+//
+// for what was acknowledged and is above last would have been trimmed, and a trim takes a partition's events from below: last before it. So
+// all of the key is at or below last, and in the row. If not, the row is read once more.
+//
+// To apply an event is to do what its commit will do:
 //
 //	one of an older attempt than has begun before it     nothing: it is refused (a deletion of no attempt is not)
 //	a step of a newer attempt than the row's             stands, whatever its number

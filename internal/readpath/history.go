@@ -93,7 +93,7 @@ func (r *Reader) Attempt(ctx context.Context, namespace, runID string) (attempt 
 	logged, sequence, err := r.Tail.LastAttempt(ctx, p, namespace, runID)
 	if err == nil && logged == 0 && sequence > 0 {
 		// The last message begins nothing. Those before it may, and may not be committed yet.
-		err = r.Tail.Tail(ctx, p, namespace, wire.KindAttempt, runID, 0, func(ev *wire.Event) {
+		_, err = r.Tail.Tail(ctx, p, namespace, wire.KindAttempt, runID, 0, func(ev *wire.Event) {
 			if ev.Poison == nil {
 				logged = max(logged, ev.Attempt)
 			}

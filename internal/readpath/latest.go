@@ -18,7 +18,7 @@ func (r *Reader) LoadLatest(ctx context.Context, namespace, runID string) (*wire
 		row   *wire.StepRecord
 		begun uint32
 	)
-	pos, err := r.read(p, "run", func(after uint64) error {
+	pos, err := r.read(p, "run", func(after uint64) (uint64, error) {
 		tail = runTail{}
 		return r.Tail.Tail(ctx, p, namespace, wire.KindRun, runID, after, tail.see)
 	}, func() (pos uint64, err error) {

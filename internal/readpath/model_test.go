@@ -40,6 +40,9 @@ type data struct {
 	keys       []readpath.Key
 	changes    []readpath.Change
 
+	// before is the database as it is the first time that it is asked for a row: beside the tail, so before the rest.
+	before *data
+
 	rowErr, tailErr, positionErr, letterErr, historyErr error
 
 	mu    *sync.Mutex // guards calls, asked, log and changes against those who wait side by side
@@ -60,6 +63,12 @@ func (d *data) position() uint64 {
 }
 
 func (d *data) Latest(_ context.Context, partition int, runID string) (*wire.StepRecord, uint32, uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if early := d.before; early != nil { // the first time
+		d.before = nil
+		return early.row, early.begun, early.position(), early.rowErr
+	}
 	d.call("row of %s in %d", runID, partition)
 	return d.row, d.begun, d.position(), d.rowErr
 }
@@ -73,6 +82,12 @@ func (d *data) Position(_ context.Context, partition int) (uint64, error) {
 }
 
 func (d *data) Checkpoint(_ context.Context, partition int, id string) (*wire.CheckpointRecord, uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if early := d.before; early != nil {
+		d.before = nil
+		return early.checkpoint, early.position(), early.rowErr
+	}
 	d.call("checkpoint %s in %d", id, partition)
 	return d.checkpoint, d.position(), d.rowErr
 }
@@ -95,7 +110,9 @@ func (d *data) LastAttempt(_ context.Context, partition int, namespace, runID st
 	return attempt, seq, d.tailErr
 }
 
-func (d *data) Tail(_ context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (d *data) Tail(_ context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (last uint64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.call("tail of %s.%s.%s in %d after %d", namespace, kind, id, partition, after)
 	log := d.log
 	if kind == wire.KindAttempt {
@@ -105,8 +122,9 @@ func (d *data) Tail(_ context.Context, partition int, namespace, kind, id string
 		if ev.Message.Sequence > after {
 			visit(&ev)
 		}
+		last = ev.Message.Sequence
 	}
-	return d.tailErr
+	return last, d.tailErr
 }
 
 func (d *data) DeadLetter(_ context.Context, partition int, seq uint64) (wire.Poison, bool, error) {
@@ -178,7 +196,7 @@ func (d *data) MarkEmitted(_ context.Context, ids []string) (int64, error) {
 	return int64(len(ids)), d.historyErr
 }
 
-// reader reads d; the position was last heard to be bound.
+// reader reads d; the position was last heard to be bound. Unless there is a database of before, the row is not read beside the tail.
 func (d *data) reader(bound uint64) *readpath.Reader {
 	tracker := position.NewTracker(partitions)
 	tracker.Advance(position.Commit{Partition: home, To: bound})
@@ -186,9 +204,13 @@ func (d *data) reader(bound uint64) *readpath.Reader {
 	if d.positions == nil {
 		d.positions = []uint64{0}
 	}
-	return &readpath.Reader{
+	r := &readpath.Reader{
 		Rows: d, History: d, Outbox: d, Tail: d, Letters: d, Positions: tracker, Partitions: partitions, Namespace: "default",
 	}
+	if d.before == nil {
+		r.FallBehind(home)
+	}
+	return r
 }
 
 // op is a step's write, named by its state.

@@ -72,9 +72,12 @@ type Key struct {
 // Tail reads the log's end.
 type Tail interface {
 	// Tail shows visit the events of the key (a run's or a checkpoint's id, of kind) with a sequence above after, in log order, poison
-	// ones included, each message on its own. It sees every event that was acknowledged before the call, so it must be answered by the
-	// stream's leader, or be checked against it. An event may be kept after visit returned. It blocks until all are shown or ctx ends.
-	Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error
+	// ones included, each message on its own. It sees every event that was acknowledged before the call, so it must be answered by the stream's leader, or be checked against it. An event may be
+	// kept after visit returned. It blocks until all are shown or ctx ends.
+	//
+	// last is the sequence of the key's last event, which the log held at one moment during the call, 0 when it held none: whatever of the key
+	// was acknowledged before the call is at or below it, or was trimmed after it was committed.
+	Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (last uint64, err error)
 	// Last is the sequence of the key's last event, 0 when the log holds none: every event of it that was acknowledged before the call is at
 	// or below it, or was trimmed, and so is committed. It is answered by the stream's leader.
 	Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error)

@@ -63,7 +63,7 @@ func (d *data) read(ctx context.Context) (*wire.StepRecord, uint64, error) {
 
 func (d *data) Latest(ctx context.Context, _ int, _ string) (*wire.StepRecord, uint32, uint64, error) {
 	step, pos, err := d.read(ctx)
-	return step, 0, pos, err
+	return step, 0, max(pos, 1), err // what the tail ends with is in it: the row is read once
 }
 
 func (d *data) Position(ctx context.Context, _ int) (uint64, error) {
@@ -83,8 +83,8 @@ func (d *data) Checkpoint(ctx context.Context, _ int, id string) (*wire.Checkpoi
 	return &wire.CheckpointRecord{Step: 3, Sequence: 8, SavedAt: created, State: []byte(`{"a": 1}`)}, pos, err
 }
 
-func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) error {
-	return nil
+func (*data) Tail(context.Context, int, string, string, string, uint64, func(*wire.Event)) (uint64, error) {
+	return 1, nil // it is in the row
 }
 
 func (d *data) Last(context.Context, int, string, string, string) (uint64, error) {

@@ -72,11 +72,11 @@ type latestAnswer struct {
 	pos   uint64
 }
 
-func (r *rowsFirst) Tail(ctx context.Context, no int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (r *rowsFirst) Tail(ctx context.Context, no int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
 	if kind == wire.KindRun {
 		step, begun, pos, err := r.Rows.Latest(ctx, no, id)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		r.mu.Lock()
 		if r.rows == nil {

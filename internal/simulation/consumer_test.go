@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/persistd/persistd/internal/ingest"
-	"github.com/persistd/persistd/internal/wire"
 )
 
 // servedLog is the log as a replica's readers are served it.
@@ -219,88 +218,4 @@ func (c *consumer) beat() {
 		return
 	}
 	c.ready = append(c.ready, ingest.Delivery{Status: ingest.Status{Pull: c.pull, Code: "100", Text: "Idle Heartbeat", Sent: c.place}})
-}
-
-// Last, Next and Page are of [stream.Messages].
-func (c conn) Last(ctx context.Context, subject string) (wire.Message, bool, error) {
-	w := c.p.w
-	m, err := call(ctx, w, c.p, nats, "last", func() (m wire.Message, err error) {
-		all := w.log.of(subject)
-		if w.broken == lastOfFollower {
-			all = w.behind(c.p, all)
-		}
-		if n := len(all); n > 0 {
-			m = all[n-1]
-		}
-		return m, nil
-	})
-	return m, m.Sequence > 0, err
-}
-
-func (c conn) Next(ctx context.Context, subject string, from uint64) (wire.Message, bool, error) {
-	w := c.p.w
-	m, err := call(ctx, w, c.p, nats, "next", func() (wire.Message, error) {
-		for _, m := range w.log.of(subject) {
-			if m.Sequence >= from {
-				return m, nil
-			}
-		}
-		return wire.Message{}, nil
-	})
-	return m, m.Sequence > 0, err
-}
-
-// page is an answer of some replica.
-type page struct {
-	messages []wire.Message
-	end      bool
-}
-
-// Page is answered by a follower that is behind, more often than not.
-func (c conn) Page(ctx context.Context, subject string, from uint64) ([]wire.Message, bool, error) {
-	w := c.p.w
-	got, err := call(ctx, w, c.p, nats, "page", func() (page, error) {
-		var some []wire.Message
-		for _, m := range w.behind(c.p, w.log.of(subject)) {
-			if m.Sequence < from {
-				continue
-			}
-			if len(some) == 3 {
-				return page{some, false}, nil
-			}
-			some = append(some, m)
-		}
-		return page{some, true}, nil
-	})
-	return got.messages, got.end, err
-}
-
-// behind is what of messages a follower has: all up to some sequence.
-func (w *world) behind(p *process, messages []wire.Message) []wire.Message {
-	d := w.diceOf(p.title(), "follower")
-	lag := uint64(pick(d, []int{0, 0, 1, 2, 4, 100}))
-	if w.healed.Load() && w.broken != lastOfFollower {
-		lag = 0
-	}
-	horizon := w.log.last - min(w.log.last, lag)
-	n := len(messages)
-	for n > 0 && messages[n-1].Sequence > horizon {
-		n--
-	}
-	if n < len(messages) {
-		w.injected[followerBehind]++
-	}
-	return messages[:n]
-}
-
-// of are the stored messages of a subject.
-func (l *log) of(subject string) (all []wire.Message) {
-	for no := range l.stored {
-		for _, m := range l.stored[no] {
-			if m.Subject == subject {
-				all = append(all, m)
-			}
-		}
-	}
-	return all
 }

@@ -1,12 +1,15 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -57,6 +60,19 @@ func (g getter) last(ctx context.Context, subject string) (wire.Message, error) 
 	return g.do(ctx, getRequest{LastFor: subject})
 }
 
+// lastAfter is the newest message of subject, or only its sequence when that is not above after: most reads find nothing new in the log, and
+// have no use for a state that is a row.
+func (g getter) lastAfter(ctx context.Context, subject string, after uint64) (wire.Message, error) {
+	answer, err := g.ask(ctx, getRequest{LastFor: subject})
+	if err != nil {
+		return wire.Message{}, err
+	}
+	if seq := sequenceOf(answer); 0 < seq && seq <= after {
+		return wire.Message{Sequence: seq}, nil
+	}
+	return messageOf(answer)
+}
+
 // seq is the message of that sequence.
 func (g getter) seq(ctx context.Context, seq uint64) (wire.Message, error) {
 	return g.do(ctx, getRequest{Seq: seq})
@@ -74,18 +90,67 @@ func (g getter) since(ctx context.Context, subject string, t time.Time) (wire.Me
 }
 
 func (g getter) do(ctx context.Context, req getRequest) (wire.Message, error) {
+	answer, err := g.ask(ctx, req)
+	if err != nil {
+		return wire.Message{}, err
+	}
+	return messageOf(answer)
+}
+
+func (g getter) ask(ctx context.Context, req getRequest) (answer []byte, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return wire.Message{}, fmt.Errorf("encode request: %w", err)
+		return nil, fmt.Errorf("encode request: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	reply, err := g.nc.RequestWithContext(ctx, g.subject, body)
 	if err != nil {
-		return wire.Message{}, fmt.Errorf("ask the stream's leader: %w", err)
+		return nil, fmt.Errorf("ask the stream's leader: %w", err)
 	}
+	return reply.Data, nil
+}
+
+// sequenceOf is the sequence of the message in an answer, found without reading what comes behind it; 0 when there is none, or when the
+// answer is not as usual.
+func sequenceOf(answer []byte) uint64 {
+	d := jsontext.NewDecoder(bytes.NewBuffer(answer))
+	if !member(d, "message") || !member(d, "seq") {
+		return 0
+	}
+	number, err := d.ReadValue()
+	if err != nil {
+		return 0
+	}
+	seq, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seq
+}
+
+// member goes to the value of the member name of the object that d stands before.
+func member(d *jsontext.Decoder, name string) bool {
+	if t, err := d.ReadToken(); err != nil || t.Kind() != jsontext.BeginObject.Kind() {
+		return false
+	}
+	for {
+		t, err := d.ReadToken()
+		if err != nil || t.Kind() != '"' {
+			return false
+		}
+		if t.String() == name {
+			return true
+		}
+		if err := d.SkipValue(); err != nil {
+			return false
+		}
+	}
+}
+
+func messageOf(answer []byte) (wire.Message, error) {
 	var resp getResponse
-	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+	if err := json.Unmarshal(answer, &resp); err != nil {
 		return wire.Message{}, fmt.Errorf("read the stream leader's answer: %w", err)
 	}
 	switch m := resp.Message; {

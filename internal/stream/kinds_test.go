@@ -46,7 +46,7 @@ func TestTailOfAKindHasNothingOfTheOthersOfThatName(t *testing.T) {
 				after = seq[from-1]
 			}
 			var got []uint64
-			require.NoError(t, s.Tail(within(t), p, wire.DefaultNamespace, kind, id, after, func(ev *wire.Event) {
+			last, err := s.Tail(within(t), p, wire.DefaultNamespace, kind, id, after, func(ev *wire.Event) {
 				require.Nil(t, ev.Poison)
 				require.Equal(t, kind, ev.Kind)
 				require.Equal(t, p, ev.Partition)
@@ -62,7 +62,9 @@ func TestTailOfAKindHasNothingOfTheOthersOfThatName(t *testing.T) {
 					require.EqualValues(t, n, ev.Ops[0].Step)
 				}
 				got = append(got, ev.Message.Sequence)
-			}))
+			})
+			require.NoError(t, err)
+			require.Equal(t, seq[4], last)
 			require.Equal(t, append([]uint64(nil), seq[from:]...), got, "%s after %d", kind, after)
 		}
 		last, err := s.Last(within(t), p, wire.DefaultNamespace, kind, id)

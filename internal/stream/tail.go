@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/persistd/persistd/internal/wire"
 )
 
 // Messages are a log's messages, asked for one by one or in pages. Its methods block until answered or ctx ends.
 type Messages interface {
-	// Last is the newest message of subject, and Next the oldest at or after the sequence from. The stream's leader answers, so they see
-	// all that is acknowledged.
-	Last(ctx context.Context, subject string) (m wire.Message, found bool, err error)
+	// Last is the newest message of subject, of which only the sequence need be set if that is not above after; and Next the oldest at or
+	// after the sequence from. The stream's leader answers, so they see all that is acknowledged.
+	Last(ctx context.Context, subject string, after uint64) (m wire.Message, found bool, err error)
 	Next(ctx context.Context, subject string, from uint64) (m wire.Message, found bool, err error)
 	// Page is messages of subject from the sequence from on, without a gap. Any replica answers, also one that is behind; end says that
 	// it has no more. What came before an error is good.
@@ -37,25 +38,25 @@ type Tail struct {
 //	not L, or no answer: the rest one by one from the leader
 //
 // An event that is trimmed meanwhile is committed, so the row that is read afterwards has it.
-func (t Tail) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (t Tail) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
 	subject := t.Subjects.Log(partition, namespace, kind, id)
-	last, found, err := t.Messages.Last(ctx, subject)
+	last, found, err := t.Messages.Last(ctx, subject, after)
 	if err != nil {
-		return fmt.Errorf("read tail after %d: %w", after, err)
+		return 0, fmt.Errorf("read tail after %d: %w", after, err)
 	}
 	if !found || last.Sequence <= after {
-		return nil
+		return last.Sequence, nil
 	}
 	r := tailReader{t: t, subject: subject, last: last, from: after + 1, visit: visit}
 	if err := r.read(ctx); err != nil {
-		return fmt.Errorf("read tail after %d: %w", after, err)
+		return 0, fmt.Errorf("read tail after %d: %w", after, err)
 	}
-	return nil
+	return last.Sequence, nil
 }
 
 // Last implements [readpath.Tail]. It costs as much as the last event is long: the server has no shorter answer.
 func (t Tail) Last(ctx context.Context, partition int, namespace, kind, id string) (uint64, error) {
-	last, _, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, kind, id))
+	last, _, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, kind, id), math.MaxUint64)
 	if err != nil {
 		return 0, fmt.Errorf("read last sequence: %w", err)
 	}
@@ -64,7 +65,7 @@ func (t Tail) Last(ctx context.Context, partition int, namespace, kind, id strin
 
 // LastAttempt implements [readpath.Tail]: the last message of the run's attempt subject. What is no beginning has the attempt 0.
 func (t Tail) LastAttempt(ctx context.Context, partition int, namespace, runID string) (attempt uint32, sequence uint64, err error) {
-	last, found, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, wire.KindAttempt, runID))
+	last, found, err := t.Messages.Last(ctx, t.Subjects.Log(partition, namespace, wire.KindAttempt, runID), 0)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read last attempt: %w", err)
 	}
@@ -131,7 +132,7 @@ func (r *tailReader) show(m wire.Message) {
 }
 
 // Tail implements [readpath.Tail].
-func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) error {
+func (s *Stream) Tail(ctx context.Context, partition int, namespace, kind, id string, after uint64, visit func(*wire.Event)) (uint64, error) {
 	return s.tail().Tail(ctx, partition, namespace, kind, id, after, visit)
 }
 
@@ -150,11 +151,11 @@ func (s *Stream) tail() Tail { return Tail{Messages: served{s}, Subjects: s.cfg.
 // served are the messages as the stream's servers give them out.
 type served struct{ s *Stream }
 
-func (v served) Last(ctx context.Context, subject string) (wire.Message, bool, error) {
+func (v served) Last(ctx context.Context, subject string, after uint64) (wire.Message, bool, error) {
 	if err := v.s.lead.confirm(ctx); err != nil {
 		return wire.Message{}, false, err
 	}
-	return found(v.s.get.last(ctx, subject))
+	return found(v.s.get.lastAfter(ctx, subject, after))
 }
 
 func (v served) Next(ctx context.Context, subject string, from uint64) (wire.Message, bool, error) {

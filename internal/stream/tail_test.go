@@ -42,7 +42,7 @@ func (h *history) tail(t *testing.T, run string, after uint64) []wire.Event {
 func collect(t *testing.T, s *Stream, partition int, run string, after uint64) ([]wire.Event, error) {
 	t.Helper()
 	var events []wire.Event
-	err := s.Tail(within(t), partition, wire.DefaultNamespace, wire.KindRun, run, after, func(ev *wire.Event) { events = append(events, *ev) })
+	_, err := s.Tail(within(t), partition, wire.DefaultNamespace, wire.KindRun, run, after, func(ev *wire.Event) { events = append(events, *ev) })
 	return events, err
 }
 
