@@ -165,7 +165,7 @@ func (d *Direct) Stats() sql.DBStats { return d.db.Stats() }
 func (d *Direct) Close() error { return d.db.Close() } //nolint:wrapcheck // it says all there is.
 
 // alone is where a record is read without a log's position beside it.
-var alone = beside{"(SELECT 0 AS position, 0 AS generation)", "TRUE"}
+var alone = beside{"(SELECT 0 AS position, 0 AS generation)", "TRUE", nil}
 
 // Latest reads the run's step with the highest number among those of its newest attempt that has saved one; nil when there is none.
 func (d *Direct) Latest(ctx context.Context, runID string) (*wire.StepRecord, error) {

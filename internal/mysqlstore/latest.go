@@ -49,15 +49,18 @@ const (
 		"COALESCE((SELECT latest_attempt FROM persistd_runs WHERE run_id=?),0)" + oneByOne + " ORDER BY x.step DESC LIMIT 1)"
 )
 
-// beside is the one row that a record is read together with: table is a table with position and generation, where finds the row.
-type beside struct{ table, where string }
+// beside is the one row that a record is read together with: table is a table with position and generation, where finds the row with args.
+type beside struct {
+	table, where string
+	args         []any
+}
 
 func (s *Store) beside(partition int) (beside, error) {
 	r := s.registered.Load()
 	if r == nil {
 		return beside{}, errNotRegistered
 	}
-	return beside{"persistd_partitions", string(r.appendKey(nil, partition))}, nil
+	return beside{"persistd_partitions", string(r.appendStream(nil)) + " AND partition_no=?", []any{partition}}, nil
 }
 
 // latestRow is a run's latest step, if there is one, with the newest attempts that have begun and that have saved a step.
@@ -91,10 +94,10 @@ func (r *reads) latest(ctx context.Context, at beside, runID string) (latestRow,
 // latestRow reads position and row at one moment: a statement has one read view, and row and position were committed together. Each part
 // is one look into a key. A derived table would read the same, but MariaDB writes one with a JSON column to disk.
 func (r *reads) latestRow(ctx context.Context, at beside, step string, runIDs ...any) (row latestRow, err error) {
-	err = r.db.QueryRowContext(ctx, "SELECT p.position, p.generation, COALESCE(r.attempt,0), COALESCE(r.latest_attempt,0), "+stepColumns+
+	err = r.row(ctx, "SELECT p.position, p.generation, COALESCE(r.attempt,0), COALESCE(r.latest_attempt,0), "+stepColumns+
 		" FROM "+at.table+" p LEFT JOIN persistd_runs r ON r.run_id=? LEFT JOIN workflow_steps s ON s.run_id=? AND s.step="+step+
-		" WHERE "+at.where, runIDs...).
-		Scan(append([]any{&row.position, &row.generation, &row.begun, &row.latest}, row.step.columns()...)...)
+		" WHERE "+at.where, append(runIDs, at.args...),
+		append([]any{&row.position, &row.generation, &row.begun, &row.latest}, row.step.columns()...)...)
 	return row, err //nolint:wrapcheck // the caller says what was read.
 }
 
@@ -117,9 +120,9 @@ func (r *reads) checkpoint(ctx context.Context, at beside, id string) (*wire.Che
 		state       []byte
 		saved       sql.NullTime
 	)
-	err := r.db.QueryRowContext(ctx, "SELECT p.position, p.generation, c.step, c.state, c.updated_at, c.log_seq, c.log_gen"+
-		" FROM "+at.table+" p LEFT JOIN workflow_checkpoints c ON c.checkpoint_id=? WHERE "+at.where, id).
-		Scan(&position, &generation, &step, &state, &saved, &sequence, &wrote)
+	err := r.row(ctx, "SELECT p.position, p.generation, c.step, c.state, c.updated_at, c.log_seq, c.log_gen"+
+		" FROM "+at.table+" p LEFT JOIN workflow_checkpoints c ON c.checkpoint_id=? WHERE "+at.where, append([]any{id}, at.args...),
+		&position, &generation, &step, &state, &saved, &sequence, &wrote)
 	if err != nil || !step.Valid {
 		return nil, position, err //nolint:wrapcheck // the caller says what was read.
 	}

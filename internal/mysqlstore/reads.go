@@ -9,6 +9,8 @@ import (
 // reads are the reads of the database, and the outbox: what is the same whether a log stands before it ([Store]) or not ([Direct]).
 type reads struct {
 	db *sql.DB
+	// prepared are the statements that are prepared; nil if none is.
+	prepared *prepared
 	// generation is that of the log whose sequences mean something to the reader; 0 without a log.
 	generation func() (uint32, error)
 	// failed is err with what was done, classified; nil for nil.

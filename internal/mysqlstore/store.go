@@ -71,7 +71,7 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 	if s.leases, err = c.openPool(s.servers, 3, time.Minute); err != nil {
 		return nil, err
 	}
-	s.reads = reads{db: s.readers, generation: s.presentGeneration, failed: s.fail}
+	s.reads = reads{db: s.readers, prepared: newPrepared(s.readers), generation: s.presentGeneration, failed: s.fail}
 	if s.metrics, err = newMetrics(reg, s); err != nil {
 		return nil, err
 	}
@@ -84,6 +84,9 @@ func (s *Store) Close() error {
 		s.metrics.unregister()
 	}
 	var errs []error
+	if s.prepared != nil {
+		errs = append(errs, s.prepared.close())
+	}
 	for _, db := range []*sql.DB{s.writers, s.readers, s.leases} {
 		if db != nil {
 			errs = append(errs, db.Close())
