@@ -60,7 +60,27 @@ func appendPlaceTime(dst []byte, t time.Time) []byte {
 
 // appendDateTime appends t as a literal of SQL for a DATETIME, which has the years 1 to 9999, in UTC and cut to the microsecond.
 func appendDateTime(dst []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(dst, "'2006-01-02 15:04:05.000000'")
+	t = t.UTC() // by hand: each row has its time, and a layout is parsed anew each time
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = appendDigits(append(dst, '\''), year, 4)
+	dst = appendDigits(append(dst, '-'), int(month), 2)
+	dst = appendDigits(append(dst, '-'), day, 2)
+	dst = appendDigits(append(dst, ' '), hour, 2)
+	dst = appendDigits(append(dst, ':'), minute, 2)
+	dst = appendDigits(append(dst, ':'), second, 2)
+	dst = appendDigits(append(dst, '.'), t.Nanosecond()/1000, 6)
+	return append(dst, '\'')
+}
+
+// appendDigits appends n, which has at most so many digits, with zeros before it.
+func appendDigits(dst []byte, n, digits int) []byte {
+	dst = append(dst, "000000"[:digits]...)
+	for i := len(dst) - 1; n > 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return dst
 }
 
 // appendHex appends b as a literal of SQL that is a string of bytes.

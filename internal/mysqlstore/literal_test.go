@@ -179,3 +179,13 @@ func TestTheDeepestStateThatEveryServerTakes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, depth, wire.Depth(step.State))
 }
+
+func TestADateTimeIsAsItsLayoutHasIt(t *testing.T) {
+	t.Parallel()
+	first := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+	rapid.Check(t, func(r *rapid.T) {
+		at := time.Unix(rapid.Int64Range(first, last).Draw(r, "second"), rapid.Int64Range(0, 999_999_999).Draw(r, "nanosecond"))
+		require.Equal(r, at.UTC().Format("'2006-01-02 15:04:05.000000'"), string(appendDateTime(nil, at)))
+	})
+}
