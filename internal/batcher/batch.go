@@ -15,8 +15,9 @@ type Batch struct {
 	Epoch uint64
 	// After is the position that the batch continues from. The commit holds only if the partition is there (I2).
 	After uint64
-	// Events are the events, in log order. Those with Poison set are passed over: they have no ops, and a dead letter already.
-	Events []wire.Event
+	// Events are the events, in log order. Those with Poison set are passed over: they have no ops, and a dead letter already. Who was given
+	// a batch may look at them for as long as it likes, as one whose attempt was given up on may: nobody changes an event, or the slice.
+	Events []*wire.Event
 	// Rows counts the ops of the events; Bytes is the sum of the events' Size.
 	Rows, Bytes int
 }
@@ -36,7 +37,7 @@ type Store interface {
 type DeadLetters interface {
 	// Put returns nil once a dead letter of each event, with its Poison, is stored durably. It blocks until then or until ctx
 	// ends, and is idempotent per event: doing it again after a crash keeps one letter.
-	Put(ctx context.Context, events []wire.Event) error
+	Put(ctx context.Context, events []*wire.Event) error
 }
 
 // Class says what a failed commit means for its batch. The store decides it, by the database's error number.

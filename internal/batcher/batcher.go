@@ -27,7 +27,7 @@ type Committed struct {
 	// From and To are the positions before and after.
 	From, To uint64
 	// Poison holds the events between them that were not applied, each with a dead letter.
-	Poison []wire.Event
+	Poison []*wire.Event
 }
 
 // Deps are what batchers share.
@@ -79,7 +79,7 @@ type Batcher struct {
 	cfg      Config
 	deps     Deps
 	start    Start
-	queue    chan wire.Event
+	queue    chan *wire.Event
 	room     *semaphore.Weighted
 	phase    atomic.Pointer[Phase]
 	queued   atomic.Int64 // added and not committed
@@ -96,7 +96,7 @@ func New(cfg Config, deps Deps, start Start) *Batcher {
 	label := strconv.Itoa(start.Partition)
 	b := &Batcher{
 		cfg: cfg, deps: deps, start: start, position: start.Position,
-		queue:   make(chan wire.Event, min(queueEvents, cfg.QueueBytes/eventOverhead+1)),
+		queue:   make(chan *wire.Event, min(queueEvents, cfg.QueueBytes/eventOverhead+1)),
 		room:    semaphore.NewWeighted(cfg.QueueBytes),
 		events:  deps.Metrics.queuedEvents.WithLabelValues(label),
 		bytes:   deps.Metrics.queuedBytes.WithLabelValues(label),
@@ -119,10 +119,10 @@ func (b *Batcher) Add(ctx context.Context, ev wire.Event) error {
 	b.events.Inc()
 	b.bytes.Add(float64(ev.Size))
 	select {
-	case b.queue <- ev:
+	case b.queue <- &ev:
 		return nil
 	case <-ctx.Done():
-		b.release([]wire.Event{ev})
+		b.release([]*wire.Event{&ev})
 		return context.Cause(ctx)
 	}
 }
@@ -171,11 +171,11 @@ func weigh(m *wire.Message) int {
 }
 
 // release gives back what events took.
-func (b *Batcher) release(events []wire.Event) {
+func (b *Batcher) release(events []*wire.Event) {
 	var weight, size int64
-	for i := range events {
-		weight += b.weight(&events[i])
-		size += int64(events[i].Size)
+	for _, ev := range events {
+		weight += b.weight(ev)
+		size += int64(ev.Size)
 	}
 	b.room.Release(weight)
 	b.queued.Add(-int64(len(events)))

@@ -108,7 +108,7 @@ const (
 const enough = 10
 
 // admit judges poison, which stands among so many others that are good as far as is known.
-func (c *Circuit) admit(poison []wire.Event, others int) passage {
+func (c *Circuit) admit(poison []*wire.Event, others int) passage {
 	n := judged(poison)
 	if c == nil || c.cfg.Off || n == 0 {
 		return admitted
@@ -195,10 +195,10 @@ func (c *Circuit) refusal() *Error {
 
 // judged is how many of the poison tell something of the replica. A write of a worker that was replaced is an everyday matter. The
 // parts of one transaction, which are poison one by one when it is too large or torn, are one event.
-func judged(poison []wire.Event) (n int) {
+func judged(poison []*wire.Event) (n int) {
 	last := ""
-	for i := range poison {
-		switch ev := &poison[i]; {
+	for _, ev := range poison {
+		switch {
 		case ev.Poison.Code == wire.CodeAttempt:
 		case ev.Part.Transaction != "" && ev.Part.Transaction == last:
 		default:

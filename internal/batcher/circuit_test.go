@@ -38,8 +38,8 @@ func poison(from, to uint64) (all []wire.Event) {
 }
 
 // wrongSchema refuses by name whatever the broken database of a test would refuse.
-func wrongSchema(broken *bool) func(wire.Event) *wire.Poison {
-	return func(wire.Event) *wire.Poison {
+func wrongSchema(broken *bool) func(*wire.Event) *wire.Poison {
+	return func(*wire.Event) *wire.Poison {
 		if *broken {
 			return &wire.Poison{Code: wire.CodeDatabase, Reason: "data too long", ErrorNumber: 1406}
 		}
@@ -91,7 +91,7 @@ func TestI7WhatWasRefusedIsTakenOnceTheDatabaseIsMended(t *testing.T) {
 				if byName {
 					b.store.stale = wrongSchema(&broken)
 				} else {
-					b.store.refuse = func(wire.Event) bool { return broken }
+					b.store.refuse = func(*wire.Event) bool { return broken }
 				}
 				b.add(t, steps(1, 1000)...)
 				out := b.run(t.Context())
@@ -122,7 +122,7 @@ func TestI7ProbesGetPastPoisonThatNoTryingMends(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := guarded(t, batcher.CircuitConfig{Least: 3, Probe: time.Minute})
-		b.store.stale = func(ev wire.Event) *wire.Poison {
+		b.store.stale = func(ev *wire.Event) *wire.Poison {
 			if ev.Message.Sequence <= 5 {
 				return &wire.Poison{Code: wire.CodeDatabase, Reason: "data too long", ErrorNumber: 1406}
 			}
@@ -135,7 +135,7 @@ func TestI7ProbesGetPastPoisonThatNoTryingMends(t *testing.T) {
 		require.Zero(t, time.Since(epoch))
 
 		b, _ = guarded(t, batcher.CircuitConfig{Least: 3, Probe: time.Minute})
-		b.store.stale = func(ev wire.Event) *wire.Poison {
+		b.store.stale = func(ev *wire.Event) *wire.Poison {
 			if ev.Message.Sequence <= 5 {
 				return &wire.Poison{Code: wire.CodeDatabase, Reason: "data too long", ErrorNumber: 1406}
 			}

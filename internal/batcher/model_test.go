@@ -35,10 +35,10 @@ type model struct {
 	took      time.Duration // of each attempt
 	before    []error       // the next attempts fail with these, unless nil, and change nothing
 	after     []error       // the next attempts commit and then fail with these, unless nil
-	refuse    func(wire.Event) bool
-	stale     func(wire.Event) *wire.Poison // why an event is refused by name, or nil
-	check     func(*batcher.Batch)          // looks at each batch that comes
-	hang      int                           // so many attempts block until their ctx ends
+	refuse    func(*wire.Event) bool
+	stale     func(*wire.Event) *wire.Poison // why an event is refused by name, or nil
+	check     func(*batcher.Batch)           // looks at each batch that comes
+	hang      int                            // so many attempts block until their ctx ends
 	inFlight  int
 	mostAtOne int
 }
@@ -133,7 +133,7 @@ type graveyard struct {
 	onPut   func()
 }
 
-func (g *graveyard) Put(_ context.Context, events []wire.Event) error {
+func (g *graveyard) Put(_ context.Context, events []*wire.Event) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.puts++

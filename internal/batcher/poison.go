@@ -49,23 +49,23 @@ func (b *Batcher) poisoned(ctx context.Context, batch *Batch, begin time.Time) e
 }
 
 // poisonOf are the events that are poison, and where the first one is.
-func poisonOf(events []wire.Event) (poison []wire.Event, first int) {
-	for i := range events {
-		if events[i].Poison == nil {
+func poisonOf(events []*wire.Event) (poison []*wire.Event, first int) {
+	for i, ev := range events {
+		if ev.Poison == nil {
 			continue
 		}
 		if poison == nil {
 			first = i
 		}
-		poison = append(poison, events[i])
+		poison = append(poison, ev)
 	}
 	return poison, first
 }
 
 // writers counts the events that are not poison.
-func writers(events []wire.Event) (n int) {
-	for i := range events {
-		if events[i].Poison == nil {
+func writers(events []*wire.Event) (n int) {
+	for _, ev := range events {
+		if ev.Poison == nil {
 			n++
 		}
 	}
@@ -74,7 +74,7 @@ func writers(events []wire.Event) (n int) {
 
 // placeOf is where ev is in batch.
 func placeOf(batch *Batch, ev *wire.Event) int {
-	return slices.IndexFunc(batch.Events, func(x wire.Event) bool { return x.Message.Sequence == ev.Message.Sequence })
+	return slices.IndexFunc(batch.Events, func(x *wire.Event) bool { return x.Message.Sequence == ev.Message.Sequence })
 }
 
 // split commits the two halves of a batch that the database refused, one after the other. The event at fault is found in log₂ steps,
@@ -86,7 +86,7 @@ func (b *Batcher) split(ctx context.Context, batch *Batch, begin time.Time) erro
 }
 
 // commitAll commits parts of a batch, one after the other.
-func (b *Batcher) commitAll(ctx context.Context, begin time.Time, parts ...[]wire.Event) error {
+func (b *Batcher) commitAll(ctx context.Context, begin time.Time, parts ...[]*wire.Event) error {
 	for _, events := range parts {
 		if len(events) == 0 {
 			continue
@@ -100,13 +100,14 @@ func (b *Batcher) commitAll(ctx context.Context, begin time.Time, parts ...[]wir
 
 // without is the batch with the refused events made poison, and those events: the ones that were not poison before. Their bytes stay
 // counted, as they stay in memory until the position has passed them.
-func without(batch *Batch, why map[uint64]wire.Poison) (rest *Batch, refused []wire.Event) {
+func without(batch *Batch, why map[uint64]wire.Poison) (rest *Batch, refused []*wire.Event) {
 	rest = &Batch{Partition: batch.Partition, Epoch: batch.Epoch, After: batch.After, Bytes: batch.Bytes, Events: slices.Clone(batch.Events)}
-	for i := range rest.Events {
-		ev := &rest.Events[i]
+	for i, ev := range rest.Events {
 		if reason, ok := why[ev.Message.Sequence]; ok && ev.Poison == nil {
-			ev.Ops, ev.Poison = nil, &reason
-			refused = append(refused, *ev)
+			poison := *ev // the event itself is the batch's too, as it was
+			poison.Ops, poison.Poison = nil, &reason
+			rest.Events[i], ev = &poison, &poison
+			refused = append(refused, ev)
 		}
 		rest.Rows += len(ev.Ops)
 	}
@@ -119,7 +120,7 @@ func without(batch *Batch, why map[uint64]wire.Poison) (rest *Batch, refused []w
 //	           one more event poison, so there are at most as many rounds as events
 //	probing  → the same with the first of them, and what is behind it as it was
 //	held     → commit what is before the first, and what is from there on as it was: it will wait
-func (b *Batcher) refuse(ctx context.Context, way passage, events, rest, refused []wire.Event, at int, begin time.Time) error {
+func (b *Batcher) refuse(ctx context.Context, way passage, events, rest, refused []*wire.Event, at int, begin time.Time) error {
 	switch way {
 	case held:
 		return b.commitAll(ctx, begin, events[:at], events[at:])
@@ -137,13 +138,13 @@ func (b *Batcher) refuse(ctx context.Context, way passage, events, rest, refused
 }
 
 // bury keeps dead letters of poison, for as long as it takes: the position must not pass an event that is kept nowhere.
-func (b *Batcher) bury(ctx context.Context, poison []wire.Event) error {
+func (b *Batcher) bury(ctx context.Context, poison []*wire.Event) error {
 	if len(poison) == 0 {
 		return nil
 	}
 	bytes := 0
-	for i := range poison {
-		bytes += poison[i].Size
+	for _, ev := range poison {
+		bytes += ev.Size
 	}
 	retry := b.retries()
 	for {

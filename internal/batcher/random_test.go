@@ -77,7 +77,7 @@ func (a *adversary) Commit(ctx context.Context, b *batcher.Batch) error {
 	}
 	a.took = time.Duration(a.rng.IntN(20)) * time.Millisecond
 	newest, mercy := a.attempt, false
-	a.stale = func(ev wire.Event) *wire.Poison {
+	a.stale = func(ev *wire.Event) *wire.Poison {
 		if newest = max(newest, ev.Attempt); ev.Attempt == 0 || ev.Attempt == newest || mercy {
 			return nil
 		}
@@ -113,7 +113,7 @@ func TestI7WhateverFailsEachEventMeetsItsFate(t *testing.T) {
 			}
 			graves := &graveyard{letters: map[uint64]wire.Poison{}}
 			world := &adversary{model: &model{epoch: 7}, rng: rng}
-			world.refuse = func(ev wire.Event) bool { return ev.Ops[0].NodeID != "" }
+			world.refuse = func(ev *wire.Event) bool { return ev.Ops[0].NodeID != "" }
 			world.check = func(b *batcher.Batch) {
 				rows, bytes, last := 0, 0, b.After
 				for _, ev := range b.Events {

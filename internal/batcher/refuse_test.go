@@ -19,8 +19,8 @@ import (
 var tooOld = wire.Poison{Code: wire.CodeAttempt, Reason: "attempt 1 is over: 2 began"}
 
 // stale refuses the events at these sequences.
-func stale(seqs ...uint64) func(wire.Event) *wire.Poison {
-	return func(ev wire.Event) *wire.Poison {
+func stale(seqs ...uint64) func(*wire.Event) *wire.Poison {
+	return func(ev *wire.Event) *wire.Poison {
 		if slices.Contains(seqs, ev.Message.Sequence) {
 			return &tooOld
 		}
@@ -81,7 +81,7 @@ func TestI7EveryKindOfPoisonInOneBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, batcher.Config{})
 		b.store.stale = stale(2)
-		b.store.refuse = func(ev wire.Event) bool { return ev.Message.Sequence == 4 }
+		b.store.refuse = func(ev *wire.Event) bool { return ev.Message.Sequence == 4 }
 		b.add(t, step(1, 100), step(2, 100), poisoned(3), step(4, 100), step(5, 100))
 		b.Close()
 		require.NoError(t, <-b.run(t.Context()))

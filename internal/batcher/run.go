@@ -28,9 +28,9 @@ func (b *Batcher) Run(ctx context.Context) error {
 }
 
 // next waits for an event; ok is false when there will be none.
-func (b *Batcher) next(ctx context.Context) (ev wire.Event, ok bool, err error) {
+func (b *Batcher) next(ctx context.Context) (ev *wire.Event, ok bool, err error) {
 	if b.carry != nil {
-		ev, b.carry = *b.carry, nil
+		ev, b.carry = b.carry, nil
 		return ev, true, nil
 	}
 	select {
@@ -49,13 +49,14 @@ func (b *Batcher) next(ctx context.Context) (ev wire.Event, ok bool, err error) 
 }
 
 // take commits a batch that begins with first.
-func (b *Batcher) take(ctx context.Context, first wire.Event) error {
+func (b *Batcher) take(ctx context.Context, first *wire.Event) error {
 	b.enter(Committing, nil)
 	begin := time.Now()
 	if err := b.pass(ctx); err != nil {
 		return err
 	}
-	batch := b.part([]wire.Event{first})
+	// The array is the batch's own: a store that was given up on may still look at it.
+	batch := b.part(append(make([]*wire.Event, 0, min(len(b.queue)+1, b.cfg.MaxRows)), first))
 	b.gather(batch)
 	if poison, _ := poisonOf(batch.Events); len(poison) > 0 {
 		b.leave() // a dead letter can be long in coming; the other partitions' commits go on
@@ -67,11 +68,11 @@ func (b *Batcher) take(ctx context.Context, first wire.Event) error {
 }
 
 // part is a batch of events, which continue from the position.
-func (b *Batcher) part(events []wire.Event) *Batch {
+func (b *Batcher) part(events []*wire.Event) *Batch {
 	batch := &Batch{Partition: b.start.Partition, Epoch: b.start.Epoch, After: b.position, Events: events}
-	for i := range events {
-		batch.Rows += len(events[i].Ops)
-		batch.Bytes += events[i].Size
+	for _, ev := range events {
+		batch.Rows += len(ev.Ops)
+		batch.Bytes += ev.Size
 	}
 	return batch
 }
@@ -85,12 +86,12 @@ func (b *Batcher) gather(batch *Batch) {
 				if !ok {
 					return
 				}
-				b.carry = &ev
+				b.carry = ev
 			default:
 				return
 			}
 		}
-		ev := *b.carry
+		ev := b.carry
 		if batch.Rows+len(ev.Ops) > b.cfg.MaxRows || batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
 			return
 		}
@@ -135,7 +136,7 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 				e = &Error{Class: Again, Number: e.Number, Hint: e.Hint, Err: errors.Join(errNobody, e.Err)}
 				break
 			}
-			way, at := b.deps.Circuit.admit(refused, writers(rest.Events)), placeOf(batch, &refused[0])
+			way, at := b.deps.Circuit.admit(refused, writers(rest.Events)), placeOf(batch, refused[0])
 			if way != held || at > 0 {
 				return b.refuse(ctx, way, batch.Events, rest.Events, refused, at, begin)
 			}
@@ -167,9 +168,9 @@ func (b *Batcher) committed(batch *Batch, begin time.Time) {
 	m.committedEvents.Add(float64(len(batch.Events)))
 	m.committedRows.Add(float64(batch.Rows))
 	done := Committed{Partition: b.start.Partition, From: batch.After, To: batch.Last()}
-	for i := range batch.Events {
-		if batch.Events[i].Poison != nil {
-			done.Poison = append(done.Poison, batch.Events[i])
+	for _, ev := range batch.Events {
+		if ev.Poison != nil {
+			done.Poison = append(done.Poison, ev)
 		}
 	}
 	b.position = done.To
@@ -220,9 +221,9 @@ func longer(times int, batch *Batch, err error) int {
 }
 
 func deletes(batch *Batch) bool {
-	for i := range batch.Events {
-		for j := range batch.Events[i].Ops {
-			if batch.Events[i].Ops[j].Type == wire.OpDeleteRun {
+	for _, ev := range batch.Events {
+		for j := range ev.Ops {
+			if ev.Ops[j].Type == wire.OpDeleteRun {
 				return true
 			}
 		}

@@ -3,7 +3,6 @@ package batcher_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,75 +51,6 @@ func TestBatchingIsAdaptive(t *testing.T) {
 		require.EqualValues(t, 5, b.metric(t, "persistd_batch_rows"))
 		require.EqualValues(t, 252, b.metric(t, "persistd_partition_position", "3"))
 		require.Zero(t, b.Queued())
-	})
-}
-
-func TestBatchIsBoundedInBytes(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, batcher.Config{MaxBytes: 1000})
-		b.add(t, step(1, 400), step(2, 600), step(3, 1), step(4, 5000), step(5, 1000), step(6, 1))
-		b.Close()
-		require.NoError(t, <-b.run(t.Context()))
-		var sizes []int
-		for _, c := range b.store.commits {
-			sizes = append(sizes, c.events)
-		}
-		require.Equal(t, []int{2, 1, 1, 1, 1}, sizes, "1+2 fill it; 3 would fit with 4 only above it; 4 is too large and goes alone")
-	})
-}
-
-func TestI5EventIsNeverSplit(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, batcher.Config{MaxRows: 10})
-		big := step(2, 100)
-		for range 24 {
-			big.Ops = append(big.Ops, big.Ops[0])
-		}
-		b.add(t, step(1, 100), big, step(3, 100))
-		b.Close()
-		require.NoError(t, <-b.run(t.Context()))
-		require.Equal(t, []commit{{0, 1, 1}, {0, 1, 25}, {0, 1, 1}}, b.store.commits)
-	})
-}
-
-func TestAddBlocksWhileTheQueueIsFull(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, batcher.Config{QueueBytes: 4 << 20, MaxBytes: 1 << 20})
-		b.store.took = time.Second
-		out := b.run(t.Context())
-		const size = 1<<20 - 512 // with the overhead, four fill the queue
-		b.add(t, step(1, size), step(2, size), step(3, size), step(4, size))
-		b.add(t, step(5, size))
-		require.Equal(t, time.Second, time.Since(epoch), "the fifth waits for the first commit")
-
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("tired of waiting"))
-		defer cancel()
-		require.EqualError(t, b.Add(ctx, step(6, size)), "tired of waiting")
-		require.Equal(t, 4, b.Queued(), "what was not taken is not counted")
-		b.Close()
-		require.NoError(t, <-out)
-		require.Equal(t, sequences(1, 5), b.store.applied)
-	})
-}
-
-// A small event may have large headers, and thousands of them fit into the queue.
-func TestHeadersCountAgainstTheQueue(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, batcher.Config{QueueBytes: 1 << 20, MaxBytes: 1 << 20})
-		b.store.took = time.Second
-		out := b.run(t.Context())
-		for i := range 17 {
-			ev := step(uint64(i+1), 10)
-			ev.Message.Header = wire.Header{"Trace": {strings.Repeat("x", 64<<10-1024)}}
-			b.add(t, ev)
-		}
-		require.Equal(t, time.Second, time.Since(epoch), "the last waits for the first commit")
-		b.Close()
-		require.NoError(t, <-out)
 	})
 }
 
@@ -214,77 +144,6 @@ func TestADeletionThatIsCutOffGetsLongerUntilItIsThrough(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestI7OneBadEventAmongAThousandStandsAlone(t *testing.T) {
-	t.Parallel()
-	for _, bad := range []uint64{1, 500, 777, 1000} {
-		synctest.Test(t, func(t *testing.T) {
-			b := setup(t, batcher.Config{})
-			b.store.refuse = func(ev wire.Event) bool { return ev.Message.Sequence == bad }
-			b.graves.onPut = func() { require.Less(t, b.store.position, bad, "the letter comes before the position passes") }
-			b.add(t, steps(1, 1000)...)
-			b.Close()
-			require.NoError(t, <-b.run(t.Context()))
-
-			require.EqualValues(t, 1000, b.store.position)
-			want := append(sequences(1, bad-1), sequences(bad+1, 1000)...)
-			require.Equal(t, want, b.store.applied)
-			require.Len(t, b.graves.letters, 1)
-			require.Equal(t, wire.Poison{Code: wire.CodeDatabase, Reason: "data too long", ErrorNumber: 1406}, b.graves.letters[bad])
-			require.LessOrEqual(t, b.store.attempts, 22, "2·log₂(1000) halves, and two for the event itself")
-			require.EqualValues(t, 1, b.metric(t, "persistd_events_dead_lettered_total", wire.CodeDatabase))
-			last := b.reports[len(b.reports)-1]
-			require.EqualValues(t, 1000, last.To)
-			var told []uint64
-			for _, r := range b.reports {
-				for _, ev := range r.Poison {
-					told = append(told, ev.Message.Sequence)
-				}
-			}
-			require.Equal(t, []uint64{bad}, told)
-		})
-	}
-}
-
-func TestI7PoisonIsKeptBeforeThePositionPassesIt(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, batcher.Config{RetryMin: 50 * time.Millisecond})
-		b.graves.fail = []error{errors.New("stream is full"), errors.New("stream is full")}
-		b.add(t, step(1, 100), poisoned(2), step(3, 100))
-		out := b.run(t.Context())
-		synctest.Wait()
-		require.Zero(t, b.store.position)
-		require.ErrorContains(t, b.Phase().Err, "stream is full")
-		b.Close()
-		require.NoError(t, <-out)
-		require.Equal(t, []commit{{150 * time.Millisecond, 3, 2}}, b.store.commits)
-		require.Equal(t, []uint64{1, 3}, b.store.applied)
-		require.Contains(t, b.graves.letters, uint64(2))
-	})
-}
-
-func TestI7WaitingForADeadLetterHoldsNobodyElseUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		gate := semaphore.NewWeighted(1)
-		shared := func(d *batcher.Deps) { d.Gate = gate }
-		stuck, free := setup(t, batcher.Config{}, shared), setup(t, batcher.Config{}, shared)
-		for range 100 {
-			stuck.graves.fail = append(stuck.graves.fail, errors.New("stream is full"))
-		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		stuck.add(t, poisoned(1))
-		out := stuck.run(ctx)
-		synctest.Wait()
-		free.add(t, step(1, 100))
-		free.Close()
-		require.NoError(t, <-free.run(t.Context()))
-		cancel(errors.New("enough"))
-		require.ErrorContains(t, <-out, "enough")
-		require.Zero(t, stuck.store.position)
-	})
 }
 
 func TestTermEndsWhenTheStoreSaysSo(t *testing.T) {

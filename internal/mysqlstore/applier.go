@@ -89,7 +89,7 @@ func (a *applier) place(ev *wire.Event) place {
 //	write what changed in the runs' rows
 //
 // So a transaction takes its locks in one order, as far as deletes let it: runs, keys, steps, checkpoints, V2 checkpoints, outbox.
-func (a *applier) apply(ctx context.Context, events []wire.Event) ([]outcome, error) {
+func (a *applier) apply(ctx context.Context, events []*wire.Event) ([]outcome, error) {
 	out := make([]outcome, len(events))
 	runs, err := a.lockRuns(ctx, events)
 	if err != nil {
@@ -110,18 +110,18 @@ func (a *applier) apply(ctx context.Context, events []wire.Event) ([]outcome, er
 
 // stretch is how many of events can be written together, whatever order their statements give them: up to the next one that deletes; or
 // those at the beginning that do nothing else, or the first alone, which deletes and does more.
-func stretch(events []wire.Event) int {
+func stretch(events []*wire.Event) int {
 	n := 0
-	for n < len(events) && deletesOnly(&events[n]) {
+	for n < len(events) && deletesOnly(events[n]) {
 		n++
 	}
 	switch {
 	case n > 0:
 		return n
-	case deletes(&events[0]):
+	case deletes(events[0]):
 		return 1
 	}
-	for n < len(events) && !deletes(&events[n]) {
+	for n < len(events) && !deletes(events[n]) {
 		n++
 	}
 	return n
@@ -147,9 +147,9 @@ func deletesOnly(ev *wire.Event) bool {
 }
 
 // applyStretch writes the events of one stretch.
-func (a *applier) applyStretch(ctx context.Context, runs runStates, events []wire.Event, out []outcome) error {
-	for i := range events {
-		if run := runs[events[i].RunID]; run != nil && a.guarded() && a.place(&events[i]).before(run.deleted) {
+func (a *applier) applyStretch(ctx context.Context, runs runStates, events []*wire.Event, out []outcome) error {
+	for i, ev := range events {
+		if run := runs[ev.RunID]; run != nil && a.guarded() && a.place(ev).before(run.deleted) {
 			out[i].result = deleted
 		}
 	}
@@ -160,8 +160,7 @@ func (a *applier) applyStretch(ctx context.Context, runs runStates, events []wir
 		return err
 	}
 	r := rows{steps: make([]row, 0, len(events))} // most events are one step
-	for i := range events {
-		ev := &events[i]
+	for i, ev := range events {
 		if out[i].result == deleted && a.again != nil {
 			r.addOutliving(ev)
 		}

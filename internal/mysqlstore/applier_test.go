@@ -20,7 +20,7 @@ func applyDirect(t testing.TB, s *Store, events ...wire.Event) []outcome {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close()) }()
 	a := applier{conn: conn, packet: &s.packet}
-	out, err := a.apply(t.Context(), events)
+	out, err := a.apply(t.Context(), pointers(events))
 	require.NoError(t, err)
 	require.NoError(t, end(t.Context(), conn, "COMMIT"))
 	return out

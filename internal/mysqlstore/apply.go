@@ -20,7 +20,7 @@ func (d *Direct) Apply(ctx context.Context, ev *wire.Event) error {
 	once.Message = wire.Message{} // logged nowhere, at no time
 	err := d.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		a := applier{conn: conn, packet: &d.packet}
-		outcomes, err := a.apply(ctx, []wire.Event{once})
+		outcomes, err := a.apply(ctx, []*wire.Event{&once})
 		if err != nil {
 			return err
 		}

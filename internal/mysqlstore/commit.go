@@ -89,15 +89,17 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 // refuse is the error of a batch with stale events, nil when there are none. An event that begins a newer attempt by what it writes may be
 // refused by the database: then it begins nothing, and those behind it are not stale. So the others are tried first; the transaction is
 // rolled back in any case.
-func (s *Store) refuse(ctx context.Context, a *applier, events []wire.Event, outcomes []outcome) error {
+func (s *Store) refuse(ctx context.Context, a *applier, events []*wire.Event, outcomes []outcome) error {
 	err := refusal(events, outcomes)
 	if err == nil || !a.begunByWrite {
 		return err
 	}
 	rest := slices.Clone(events)
-	for i := range rest {
+	for i, ev := range rest {
 		if outcomes[i].result == stale {
-			rest[i].Ops, rest[i].Poison = nil, &wire.Poison{Code: wire.CodeAttempt}
+			passed := *ev // the batch's own stays as it is
+			passed.Ops, passed.Poison = nil, &wire.Poison{Code: wire.CodeAttempt}
+			rest[i] = &passed
 		}
 	}
 	if _, refused := a.apply(ctx, rest); refused != nil {
@@ -107,7 +109,7 @@ func (s *Store) refuse(ctx context.Context, a *applier, events []wire.Event, out
 }
 
 // refusal is the error of a batch with stale events, nil when there are none.
-func refusal(events []wire.Event, outcomes []outcome) error {
+func refusal(events []*wire.Event, outcomes []outcome) error {
 	var refused map[uint64]wire.Poison
 	for i := range events {
 		o := outcomes[i]

@@ -266,14 +266,14 @@ func (s *search) notJSON(ctx context.Context, items []int, err error) {
 var numbers = regexp.MustCompile(`\d+`)
 
 // writers is the event that writes something, when it is the only one of events; more is whether there are several.
-func writers(events []wire.Event) (only *wire.Event, more bool) {
-	for i := range events {
+func writers(events []*wire.Event) (only *wire.Event, more bool) {
+	for _, ev := range events {
 		switch {
-		case len(events[i].Ops) == 0:
+		case len(ev.Ops) == 0:
 		case only != nil:
 			return nil, true
 		default:
-			only = &events[i]
+			only = ev
 		}
 	}
 	return only, false

@@ -39,9 +39,11 @@ func isolate(t testing.TB, s *Store, b *batcher.Batch) (refused map[uint64]wire.
 			return refused, commits
 		}
 		maps.Copy(refused, named(t, err))
-		for i := range rest.Events {
-			if why, bad := refused[rest.Events[i].Message.Sequence]; bad {
-				rest.Events[i].Ops, rest.Events[i].Poison = nil, &why
+		for i, ev := range rest.Events {
+			if why, bad := refused[ev.Message.Sequence]; bad {
+				poison := *ev
+				poison.Ops, poison.Poison = nil, &why
+				rest.Events[i] = &poison
 			}
 		}
 	}

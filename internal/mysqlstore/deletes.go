@@ -11,10 +11,9 @@ import (
 // deleteRuns deletes the runs that events delete, up to the last one that does: what is newer is of the run that came after.
 // The place stays in the run's row, so that older events, when they are applied again, do not bring back what is deleted. An event
 // that is the last one that deleted the run already has nothing to do.
-func (a *applier) deleteRuns(ctx context.Context, runs runStates, events []wire.Event, out []outcome) error {
+func (a *applier) deleteRuns(ctx context.Context, runs runStates, events []*wire.Event, out []outcome) error {
 	upTo := map[string]*wire.Event{}
-	for i := range events {
-		ev := &events[i]
+	for i, ev := range events {
 		if ev.Poison != nil || out[i].result != applied || !deletes(ev) {
 			continue
 		}

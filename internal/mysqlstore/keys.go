@@ -40,19 +40,19 @@ type keyUser struct {
 // The insert waits for whoever has inserted one of the keys and not committed; when that one did, the statement fails, has inserted
 // nothing, and all is decided anew with what is there now. So of several who race for a key one wins. The keys of an event that then
 // fails go with the transaction.
-func (a *applier) claimKeys(ctx context.Context, events []wire.Event, out []outcome) error {
+func (a *applier) claimKeys(ctx context.Context, events []*wire.Event, out []outcome) error {
 	var (
 		all  []keyed
 		keys []string
 	)
-	for i := range events {
-		if events[i].Poison != nil || out[i].result != applied {
+	for i, ev := range events {
+		if ev.Poison != nil || out[i].result != applied {
 			continue
 		}
-		x := keyed{event: &events[i], out: &out[i]}
-		for j := range x.event.Ops {
-			if op := &x.event.Ops[j]; op.V2 != nil && op.V2.Key != "" {
-				x.rows = append(x.rows, row{x.event, op})
+		x := keyed{event: ev, out: &out[i]}
+		for j := range ev.Ops {
+			if op := &ev.Ops[j]; op.V2 != nil && op.V2.Key != "" {
+				x.rows = append(x.rows, row{ev, op})
 				keys = append(keys, op.V2.Key)
 			}
 		}

@@ -84,7 +84,7 @@ func (s *Store) retry(ctx context.Context, r *registration, partition int, ev *w
 	if err := a.overtaken(ctx, ev); err != nil {
 		return "", err
 	}
-	events := []wire.Event{*ev}
+	events := []*wire.Event{ev}
 	outcomes, err := a.apply(ctx, events)
 	if err == nil {
 		err = refusal(events, outcomes)

@@ -169,11 +169,11 @@ func TestARetryThatBeginsAnAttemptIsNotOverlookedByTheOwner(t *testing.T) {
 	commit(t, s, &term, missed(letter), save(2, "other", 1, "1"))
 	_, err := operator.Retry(t.Context(), testLog, 0, &letter, 0)
 	require.NoError(t, err)
-	stale := batch(term, save(3, "run", 2, "1"), save(4, "other", 2, "1"))
-	requireClass(t, batcher.Lost, s.Commit(t.Context(), stale))
+	stale := []wire.Event{save(3, "run", 2, "1"), save(4, "other", 2, "1")}
+	requireClass(t, batcher.Lost, s.Commit(t.Context(), batch(term, stale...)))
 	term = acquire(t, s, 0) // at once
 	require.EqualValues(t, 2, term.Position)
-	require.Equal(t, []uint64{3}, refused(t, s.Commit(t.Context(), batch(term, stale.Events...))))
+	require.Equal(t, []uint64{3}, refused(t, s.Commit(t.Context(), batch(term, stale...))))
 
 	letter = attemptOf(3, save(2, "run", 7, "1")) // of a run that has a row nobody's term has to end
 	_, err = operator.Retry(t.Context(), testLog, 0, &letter, 0)

@@ -159,7 +159,7 @@ func (p *Replay) whyNot(ctx context.Context, conn *sql.Conn, b *batcher.Batch) e
 	return nil
 }
 
-func outcomesOf(events []wire.Event, outcomes []outcome) (out replay.Outcomes) {
+func outcomesOf(events []*wire.Event, outcomes []outcome) (out replay.Outcomes) {
 	for i, o := range outcomes {
 		if events[i].Poison != nil || len(events[i].Ops) == 0 {
 			continue

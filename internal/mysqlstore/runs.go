@@ -25,7 +25,7 @@ type runState struct {
 
 // lockRuns locks the rows of the events' runs, and makes those that the events need. They stay locked until the transaction ends, so that
 // what is decided by them holds.
-func (a *applier) lockRuns(ctx context.Context, events []wire.Event) (runStates, error) {
+func (a *applier) lockRuns(ctx context.Context, events []*wire.Event) (runStates, error) {
 	runs, missing := a.runsOf(events)
 	if len(runs) == 0 {
 		return nil, nil
@@ -61,10 +61,15 @@ func (a *applier) lockRuns(ctx context.Context, events []wire.Event) (runStates,
 // needs is whether ev's run must have a row.
 func (a *applier) needs(ev *wire.Event) bool { return ev.Attempt > 0 || a.guarded() && deletes(ev) }
 
+// makes is whether ev makes its run's row, if there is none.
+func (a *applier) makes(ev *wire.Event) bool {
+	return ev.RunID != "" && ev.Poison == nil && a.needs(ev)
+}
+
 // needing are the events of a run for which it must have a row.
-func (a *applier) needing(events []wire.Event, run string) (all []*wire.Event) {
-	for i := range events {
-		if ev := &events[i]; ev.RunID == run && ev.Poison == nil && a.needs(ev) {
+func (a *applier) needing(events []*wire.Event, run string) (all []*wire.Event) {
+	for _, ev := range events {
+		if ev.RunID == run && a.makes(ev) {
 			all = append(all, ev)
 		}
 	}
@@ -72,9 +77,8 @@ func (a *applier) needing(events []wire.Event, run string) (all []*wire.Event) {
 }
 
 // runsOf are the runs whose rows matter, and those of them that must have one.
-func (a *applier) runsOf(events []wire.Event) (runs runStates, needed []string) {
-	for i := range events {
-		ev := &events[i]
+func (a *applier) runsOf(events []*wire.Event) (runs runStates, needed []string) {
+	for _, ev := range events {
 		if ev.RunID == "" || ev.Poison != nil {
 			continue
 		}
@@ -142,10 +146,9 @@ func (a *applier) readRuns(ctx context.Context, runs runStates, ids []string) er
 // admit begins the attempts that the events begin, and finds those that are stale: of an older attempt than the newest that has begun, by
 // an event before them in the log. It reports whether all may be applied. A duplicate begins its attempt too: that it was tried is
 // enough, and the attempts do not hang on who else has used a key.
-func (a *applier) admit(runs runStates, events []wire.Event, out []outcome) bool {
+func (a *applier) admit(runs runStates, events []*wire.Event, out []outcome) bool {
 	ok := true
-	for i := range events {
-		ev := &events[i]
+	for i, ev := range events {
 		run := runs[ev.RunID]
 		if run == nil || ev.Poison != nil {
 			continue

@@ -76,9 +76,18 @@ func save(seq uint64, run string, step int32, state string) wire.Event {
 	}
 }
 
+// pointers are events as a batch has them.
+func pointers(events []wire.Event) []*wire.Event {
+	all := make([]*wire.Event, len(events))
+	for i := range events {
+		all[i] = &events[i]
+	}
+	return all
+}
+
 // batch is what follows term's position.
 func batch(term partition.Term, events ...wire.Event) *batcher.Batch {
-	b := &batcher.Batch{Partition: term.Partition, Epoch: term.Epoch, After: term.Position, Events: events}
+	b := &batcher.Batch{Partition: term.Partition, Epoch: term.Epoch, After: term.Position, Events: pointers(events)}
 	for _, e := range events {
 		b.Rows += len(e.Ops)
 		b.Bytes += e.Size

@@ -59,7 +59,7 @@ func (r *replica) Commit(ctx context.Context, b *batcher.Batch) error {
 }
 
 // Put takes letters of refused events only: nothing else here is poison.
-func (r *replica) Put(ctx context.Context, events []wire.Event) error {
+func (r *replica) Put(ctx context.Context, events []*wire.Event) error {
 	if err := r.arrive(ctx, "put"); err != nil {
 		return err
 	}

@@ -269,9 +269,9 @@ func (t target) Commit(ctx context.Context, b *batcher.Batch) error {
 type refusals struct{ r *run }
 
 // Put implements [batcher.DeadLetters].
-func (p refusals) Put(_ context.Context, events []wire.Event) error {
-	for i := range events {
-		p.r.refused(&events[i])
+func (p refusals) Put(_ context.Context, events []*wire.Event) error {
+	for _, ev := range events {
+		p.r.refused(ev)
 	}
 	return nil
 }

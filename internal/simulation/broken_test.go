@@ -35,7 +35,7 @@ const (
 // piece is a transaction of a commit.
 type piece struct {
 	moves  bool // it moves the position
-	events []wire.Event
+	events []*wire.Event
 }
 
 // transactions are those that a batch commits in: one.
@@ -48,9 +48,9 @@ func (m mutation) transactions(b *batcher.Batch) []piece {
 	case eventSplit:
 		n := len(b.Events) - 1
 		if half := len(b.Events[n].Ops) / 2; half > 0 {
-			first, second := slices.Clone(b.Events), b.Events[n]
-			first[n].Ops, second.Ops = second.Ops[:half], second.Ops[half:]
-			return []piece{{events: first}, {moves: true, events: []wire.Event{second}}}
+			first, second := *b.Events[n], *b.Events[n]
+			first.Ops, second.Ops = second.Ops[:half], second.Ops[half:]
+			return []piece{{events: append(slices.Clone(b.Events[:n]), &first)}, {moves: true, events: []*wire.Event{&second}}}
 		}
 	default:
 	}

@@ -170,10 +170,9 @@ func (c conn) Checkpoint(ctx context.Context, no int, id string) (*wire.Checkpoi
 	return r.of, r.position, err
 }
 
-func (c conn) Put(ctx context.Context, events []wire.Event) error {
+func (c conn) Put(ctx context.Context, events []*wire.Event) error {
 	w := c.p.w
-	for i := range events {
-		ev := &events[i]
+	for _, ev := range events {
 		put := func(ctx context.Context) error {
 			_, err := call(ctx, w, c.p, nats, fmt.Sprint("letter ", ev.Partition), func() (done, error) {
 				w.letter(c, ev)

@@ -109,11 +109,10 @@ func lost(row *partitionRow) error {
 
 // apply writes events as one transaction does, or nothing: of attempts that are over, of what no column takes. unguarded leaves the
 // comparison of places out.
-func (d *database) apply(events []wire.Event, generation uint32, unguarded bool) error {
+func (d *database) apply(events []*wire.Event, generation uint32, unguarded bool) error {
 	begun, byWrite := map[string]uint32{}, false
 	stale := map[uint64]wire.Poison{}
-	for i := range events {
-		ev := &events[i]
+	for _, ev := range events {
 		if ev.Poison != nil || ev.RunID == "" {
 			continue
 		}
@@ -129,10 +128,10 @@ func (d *database) apply(events []wire.Event, generation uint32, unguarded bool)
 		begun[ev.RunID] = max(newest, ev.Attempt)
 	}
 	named := map[uint64]wire.Poison{}
-	for i := range events {
-		for j := range events[i].Ops {
-			if _, over := stale[events[i].Message.Sequence]; !over && events[i].Ops[j].NodeID == tooLong {
-				named[events[i].Message.Sequence] = wire.Poison{Code: wire.CodeDatabase, Reason: "data too long for column", ErrorNumber: 1406}
+	for _, ev := range events {
+		for j := range ev.Ops {
+			if _, over := stale[ev.Message.Sequence]; !over && ev.Ops[j].NodeID == tooLong {
+				named[ev.Message.Sequence] = wire.Poison{Code: wire.CodeDatabase, Reason: "data too long for column", ErrorNumber: 1406}
 			}
 		}
 	}
@@ -144,10 +143,10 @@ func (d *database) apply(events []wire.Event, generation uint32, unguarded bool)
 	case len(named) > 0:
 		return &batcher.Error{Class: batcher.Never, Number: 1406, Err: errors.New("data too long for column")}
 	}
-	for i := range events {
-		if events[i].Poison == nil {
-			d.applied[place{generation, events[i].Message.Sequence}]++
-			d.write(&events[i], place{generation, events[i].Message.Sequence}, unguarded)
+	for _, ev := range events {
+		if ev.Poison == nil {
+			d.applied[place{generation, ev.Message.Sequence}]++
+			d.write(ev, place{generation, ev.Message.Sequence}, unguarded)
 		}
 	}
 	return nil

@@ -158,8 +158,8 @@ func (w *world) moved(c conn, b *batcher.Batch, row *partitionRow) {
 		w.violate("I2: %s, which was at %d", who, row.position)
 	}
 	var got, want []uint64
-	for i := range b.Events {
-		got = append(got, b.Events[i].Message.Sequence)
+	for _, ev := range b.Events {
+		got = append(got, ev.Message.Sequence)
 	}
 	for _, t := range w.logOf(c.p).between(b.Partition, row.position, b.Last()) {
 		want = append(want, t.last)
@@ -167,8 +167,7 @@ func (w *world) moved(c conn, b *batcher.Batch, row *partitionRow) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		w.violate("I1: %s with the events %d, and the log has %d", who, got, want)
 	}
-	for i := range b.Events {
-		ev := &b.Events[i]
+	for _, ev := range b.Events {
 		w.counts.rows += len(ev.Ops)
 		at := place{w.db.generations[c.p.made], ev.Message.Sequence}
 		if _, kept := w.letters[at]; ev.Poison != nil && !kept {

@@ -130,9 +130,9 @@ func (d *DeadLetters) Fill(ctx context.Context) (Fill, error) {
 //
 // Of a transaction in parts each message has a letter, under its own sequence and with the same reason, so that all of it is kept. The last
 // one's, which is found by the event's sequence, is stored last: where it is, the others are.
-func (d *DeadLetters) Put(ctx context.Context, events []wire.Event) error {
+func (d *DeadLetters) Put(ctx context.Context, events []*wire.Event) error {
 	for _, ev := range events {
-		for _, one := range messages(&ev) {
+		for _, one := range messages(ev) {
 			if err := d.putOne(ctx, &one); err != nil {
 				return fmt.Errorf("keep dead letter of event %d: %w", ev.Message.Sequence, err)
 			}

@@ -15,6 +15,15 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
+// pointers are events as Put takes them.
+func pointers(events ...wire.Event) []*wire.Event {
+	all := make([]*wire.Event, len(events))
+	for i := range events {
+		all[i] = &events[i]
+	}
+	return all
+}
+
 func poisonEvent(seq uint64, body []byte, h wire.Header) wire.Event {
 	return wire.Event{
 		Message: wire.Message{
@@ -48,7 +57,7 @@ func TestADeadLetterHoldsTheEventAndTheReason(t *testing.T) {
 	ev := poisonEvent(7, []byte("no JSON\x00\xff"), wire.Header{
 		"Nats-Msg-Id": {"abc"}, "nats-ttl": {"1s"}, "Persistd-Code": {"forged"}, "Content-Encoding": {"zstd"}, "Trace": {"a", "b"},
 	})
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	all := letters(t, s)
 	require.Len(t, all, 1)
 	require.Equal(t, "persistd.dlq.3.7", all[0].Subject)
@@ -92,8 +101,8 @@ func TestPutKeepsOneLetterPerEvent(t *testing.T) {
 	js := connect(t)
 	s := ensure(t, js, Config{})
 	events := []wire.Event{poisonEvent(1, []byte("a"), nil), poisonEvent(2, []byte("b"), nil)}
-	require.NoError(t, s.DeadLetters().Put(within(t), events))
-	require.NoError(t, s.DeadLetters().Put(within(t), events), "within the dedup window")
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(events...)))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(events...)), "within the dedup window")
 
 	// Beyond the window: the server has forgotten the ids, which shortening the window makes it do.
 	c := info(t, js, "PERSISTD_DLQ").Config
@@ -106,7 +115,7 @@ func TestPutKeepsOneLetterPerEvent(t *testing.T) {
 		})
 		return err == nil && !ack.Duplicate
 	}, time.Minute, 20*time.Millisecond)
-	require.NoError(t, s.DeadLetters().Put(within(t), events[:1]))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(events[:1]...)))
 	require.Len(t, letters(t, s), 3)
 }
 
@@ -116,7 +125,7 @@ func TestALetterOfAnOlderLogIsAnother(t *testing.T) {
 	js := connect(t)
 	old := ensure(t, js, Config{})
 	ev := poisonEvent(1, []byte("old"), nil)
-	require.NoError(t, old.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, old.DeadLetters().Put(within(t), pointers(ev)))
 	require.NoError(t, js.DeleteStream(within(t), "PERSISTD"))
 	s := ensure(t, js, Config{})
 	_, found, err := s.DeadLetters().DeadLetter(within(t), 3, 1)
@@ -124,7 +133,7 @@ func TestALetterOfAnOlderLogIsAnother(t *testing.T) {
 	require.False(t, found)
 	ev.Message.Body = []byte("new")
 	for range 2 {
-		require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+		require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	}
 	all := letters(t, s)
 	require.Len(t, all, 2)
@@ -160,7 +169,7 @@ func TestALetterIsCompleteHoweverLargeTheEventIs(t *testing.T) {
 			t.Parallel()
 			ev := poisonEvent(test.seq, test.body, test.head)
 			for range 2 {
-				require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+				require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 			}
 			subject := subjects.DeadLetter(3, test.seq)
 			m, err := s.dead.get.last(within(t), subject)
@@ -211,11 +220,11 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 	s.dead.log = logger
 	var seq uint64
 	for ; seq < 14; seq++ {
-		require.NoError(t, s.DeadLetters().Put(ctx, []wire.Event{poisonEvent(seq+1, big, nil)}))
+		require.NoError(t, s.DeadLetters().Put(ctx, pointers(poisonEvent(seq+1, big, nil))))
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- s.DeadLetters().Put(ctx, []wire.Event{poisonEvent(15, big, nil), poisonEvent(16, big, nil), poisonEvent(17, big, nil)})
+		done <- s.DeadLetters().Put(ctx, pointers(poisonEvent(15, big, nil), poisonEvent(16, big, nil), poisonEvent(17, big, nil)))
 	}()
 	require.Eventually(t, func() bool { return logs.FilterMessage("keep dead letter: try again").Len() > 1 }, 10*time.Second, 10*time.Millisecond)
 	require.Contains(t, logs.All()[0].ContextMap()["error"].(string), "maximum bytes exceeded", "%v", logs.All()[0])
@@ -235,7 +244,7 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 	go func() {
 		for err == nil {
 			seq++
-			err = s.DeadLetters().Put(ctx, []wire.Event{poisonEvent(seq+100, big, nil)})
+			err = s.DeadLetters().Put(ctx, pointers(poisonEvent(seq+100, big, nil)))
 		}
 		done <- err
 	}()
@@ -279,7 +288,7 @@ func TestTheSmallestStreamHoldsTheLettersOfTheLargestTransaction(t *testing.T) {
 		ev.Parts = append(ev.Parts, m)
 	}
 	ev.Message = ev.Parts[wire.MaxParts-1]
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	_, found, err := s.DeadLetters().DeadLetter(within(t), 3, wire.MaxParts)
 	require.NoError(t, err)
 	require.True(t, found)

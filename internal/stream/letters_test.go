@@ -33,7 +33,7 @@ func TestALetterIsOpenedAsTheEventWas(t *testing.T) {
 	}
 	events[1].Part = wire.Part{Transaction: "tx", No: 1, Of: 2}
 	events[1].Message.Header = wire.Header{wire.HeaderPart: {"tx 1 of 2"}}
-	require.NoError(t, s.DeadLetters().Put(within(t), events))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(events...)))
 	l := openLetters(t, s)
 	all, err := l.List(within(t), nil)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestAnAmendedLetterIsTheSameEvent(t *testing.T) {
 	s := ensure(t, connect(t), Config{})
 	body := bytes.Repeat([]byte("x"), int(s.js.Conn().MaxPayload())-100) // in parts
 	ev := poisonEvent(7, body, wire.Header{"Trace": {"a"}})
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	l := openLetters(t, s)
 	all, err := l.List(within(t), nil)
 	require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestAnAmendedLetterIsTheSameEvent(t *testing.T) {
 	_, err = l.Amend(within(t), &old, why)
 	require.Error(t, err, "it is not there any more")
 
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}), "who found it poison finds it again")
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)), "who found it poison finds it again")
 	all, err = l.List(within(t), nil)
 	require.NoError(t, err)
 	require.Len(t, all, 1)
@@ -126,11 +126,11 @@ func TestLettersOfAnOlderLogAreListedToo(t *testing.T) {
 	js := connect(t)
 	old := ensure(t, js, Config{})
 	ev := poisonEvent(1, []byte("old"), nil)
-	require.NoError(t, old.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, old.DeadLetters().Put(within(t), pointers(ev)))
 	require.NoError(t, js.DeleteStream(within(t), "PERSISTD"))
 	s := ensure(t, js, Config{})
 	ev.Message.Body = []byte("new")
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	all, err := openLetters(t, s).List(within(t), nil)
 	require.NoError(t, err)
 	require.Len(t, all, 2)
@@ -145,7 +145,7 @@ func TestMoreLettersThanOnePageAreListed(t *testing.T) {
 	for seq := range uint64(2*listed + 1) {
 		events = append(events, poisonEvent(seq+1, []byte("x"), nil))
 	}
-	require.NoError(t, s.DeadLetters().Put(within(t), events))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(events...)))
 	all, err := openLetters(t, s).List(within(t), nil)
 	require.NoError(t, err)
 	require.Len(t, all, 2*listed+1)

@@ -28,7 +28,7 @@ func TestATransactionInPartsHasALetterForEachMessage(t *testing.T) {
 	s := ensure(t, js, Config{})
 	ev := inParts(11)
 	for range 2 { // again keeps the same
-		require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{poisonEvent(10, []byte("before"), nil), ev, poisonEvent(15, []byte("after"), nil)}))
+		require.NoError(t, s.DeadLetters().Put(within(t), pointers(poisonEvent(10, []byte("before"), nil), ev, poisonEvent(15, []byte("after"), nil))))
 		all := letters(t, s)
 		require.Len(t, all, 6)
 		for i, m := range all[1:5] {
@@ -54,10 +54,10 @@ func TestLettersOfATransactionThatWereBegunAreCompleted(t *testing.T) {
 	s := ensure(t, js, Config{})
 	ev := inParts(11)
 	begun := messages(&ev)[:2]
-	require.NoError(t, s.DeadLetters().Put(within(t), begun))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(begun...)))
 	_, found, err := s.DeadLetters().DeadLetter(within(t), 3, 14)
 	require.NoError(t, err)
 	require.False(t, found, "the event's own letter comes last")
-	require.NoError(t, s.DeadLetters().Put(within(t), []wire.Event{ev}))
+	require.NoError(t, s.DeadLetters().Put(within(t), pointers(ev)))
 	require.Len(t, letters(t, s), 4)
 }
