@@ -213,9 +213,15 @@ func printStatus(std std, replicas []wire.Status) error {
 	}
 	out += "\n\n"
 	t = newTable("partition", "owner", "epoch", "position", "lag events", "lag", "phase", "error")
+	said := map[string]int{} // by which partition, of what is the same for many of them
 	for _, p := range newest.Partitions {
 		if o, ok := owners[p.Partition]; ok {
 			p.Phase, p.LagEvents, p.LagSeconds, p.Error = o.Phase, o.LagEvents, o.LagSeconds, o.Error
+		}
+		if first, ok := said[p.Error]; ok && p.Error != "" {
+			p.Error = fmt.Sprintf("as partition %d", first)
+		} else {
+			said[p.Error] = p.Partition
 		}
 		lag := time.Duration(p.LagSeconds * float64(time.Second)).Round(time.Millisecond)
 		t.AppendRow(table.Row{p.Partition, p.Owner, p.Epoch, p.Position, p.LagEvents, lag, p.Phase, text.WrapSoft(p.Error, statusWidth)})

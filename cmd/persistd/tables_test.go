@@ -27,10 +27,13 @@ func TestAStatusThatIsNotReadyFitsATerminal(t *testing.T) {
 	why := "gaps: events are lost: " + strings.Repeat("partition 2 after 4000 through 5995; ", 20)
 	var out bytes.Buffer
 	require.NoError(t, printStatus(std{&out, nil}, []wire.Status{{
-		Instance: "a", NotReady: []string{why, "room: log is full"}, Partitions: []wire.PartitionStatus{{Error: why}},
+		Instance: "a", NotReady: []string{why, "room: log is full"},
+		Partitions: []wire.PartitionStatus{{Partition: 0}, {Partition: 1, Error: why}, {Partition: 2, Error: why}, {Partition: 3, Error: "another"}, {Partition: 4, Error: why}},
 	}}))
 	for line := range strings.Lines(out.String()) {
 		require.LessOrEqual(t, utf8.RuneCountInString(line), 140, line)
 	}
 	require.Contains(t, out.String(), "│ room: log is full ")
+	require.Equal(t, 2, strings.Count(out.String(), "as partition 1"), "what holds for many partitions is said once")
+	require.Contains(t, out.String(), "│ another ")
 }

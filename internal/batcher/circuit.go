@@ -78,7 +78,11 @@ type Circuit struct {
 	opened    time.Time  // zero while closed
 	probed    time.Time
 	why       wire.Poison // of the poison judged last
+	probes    int         // letters written since it opened
 }
+
+// errHeld is that a partition waits at its poison because the circuit is open.
+var errHeld = errors.New("nearly every event is poison: the partition waits at one, no dead letters are written")
 
 // NewCircuit returns a closed circuit. cfg must be valid, and have its defaults.
 func NewCircuit(cfg CircuitConfig, metrics *Metrics, log *zap.Logger) *Circuit {
@@ -124,6 +128,7 @@ func (c *Circuit) admit(poison []*wire.Event, others int) passage {
 			return admitted
 		case time.Since(c.probed) >= c.cfg.Probe:
 			c.probed = time.Now()
+			c.probes++
 			return probing
 		default:
 			return held
@@ -132,7 +137,7 @@ func (c *Circuit) admit(poison []*wire.Event, others int) passage {
 	// Those beside it count when they are committed.
 	if bad, good := c.slid(n, others); bad >= float64(c.cfg.Least) && bad >= c.cfg.Share*(bad+good) {
 		c.bad, c.good = bad, good
-		c.opened, c.probed = time.Now(), time.Now()
+		c.opened, c.probed, c.probes = time.Now(), time.Now(), 0
 		c.metrics.circuitOpen.Set(1)
 		c.metrics.circuitTrips.Inc()
 		c.log.Error("nearly every event is poison: no more dead letters are written", zap.Int("poison", int(bad)), zap.Int("of", int(bad+good)),
@@ -175,7 +180,8 @@ func (c *Circuit) committed(events int, again bool) {
 }
 
 func (c *Circuit) closeLocked(why string) {
-	c.log.Info("poison is kept as dead letters again", zap.String("why", why), zap.Duration("after", time.Since(c.opened)))
+	c.log.Info("poison is kept as dead letters again", zap.String("why", why), zap.Duration("after", time.Since(c.opened)),
+		zap.Int("letters_meanwhile", c.probes))
 	c.opened = time.Time{}
 	c.metrics.circuitOpen.Set(0)
 }
@@ -189,7 +195,7 @@ func (c *Circuit) refusal() *Error {
 	defer c.mu.Unlock()
 	return &Error{
 		Class: Operator, Number: c.why.ErrorNumber, Hint: circuitHint,
-		Err: fmt.Errorf("nearly every event is poison: the partition waits at one, no dead letters are written: %s: %s", c.why.Code, c.why.Reason),
+		Err: fmt.Errorf("%w: %s: %s", errHeld, c.why.Code, c.why.Reason),
 	}
 }
 

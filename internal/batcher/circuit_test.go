@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -195,6 +198,40 @@ func TestFewBadEventsDoNotOpenTheCircuit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What befalls a thousand events is told a few times: that the circuit opened, with how many were poison, that a letter was written
+// now and then, and that it closed.
+func TestTheCircuitIsToldOfWhenItOpensAndWhenItCloses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zapcore.InfoLevel)
+		b := setup(t, batcher.Config{}, func(d *batcher.Deps) {
+			d.Log = zap.New(core)
+			d.Circuit = batcher.NewCircuit(batcher.CircuitConfig{}.WithDefaults(), d.Metrics, d.Log)
+		})
+		b.add(t, append(steps(1, 10), poison(11, 1000)...)...)
+		out := b.run(t.Context())
+		<-time.After(10 * time.Minute) // virtual
+		synctest.Wait()
+		b.add(t, steps(1001, 1200)...)
+		b.Close()
+		require.NoError(t, <-out)
+		opened := lines.FilterMessageSnippet("nearly every event is poison").All()
+		require.Len(t, opened, 1)
+		require.EqualValues(t, 990, opened[0].ContextMap()["poison"])
+		closed := lines.FilterMessageSnippet("poison is kept as dead letters again").All()
+		require.Len(t, closed, 1)
+		letters := int(closed[0].ContextMap()["letters_meanwhile"].(int64))
+		require.Greater(t, letters, 10, "one each half minute")
+		require.Empty(t, lines.FilterMessageSnippet("attempt failed").All(), "that it waits the circuit has said")
+		kept := lines.FilterMessageSnippet("kept as dead letters").FilterLevelExact(zapcore.WarnLevel).All()
+		require.Len(t, kept, letters+1, "one by one while it is open, and then all at once")
+		last := kept[letters].ContextMap()
+		require.EqualValues(t, 990-letters, last["letters"])
+		require.Equal(t, map[string]int{wire.CodeNotJSON: 990 - letters}, last["codes"])
+		require.EqualValues(t, 1000, last["last_sequence"])
+	})
 }
 
 func TestTheCircuitCanBeTurnedOff(t *testing.T) {

@@ -160,11 +160,25 @@ func (b *Batcher) bury(ctx context.Context, poison []*wire.Event) error {
 			return err
 		}
 	}
-	for i := range poison {
-		b.deps.Metrics.deadLetters.WithLabelValues(poison[i].Poison.Code).Inc()
-		b.deps.Log.Warn("event kept as a dead letter",
-			zap.Int("partition", b.start.Partition), zap.Uint64("sequence", poison[i].Message.Sequence),
-			zap.String("subject", poison[i].Message.Subject), zap.String("code", poison[i].Poison.Code), zap.String("reason", poison[i].Poison.Reason))
-	}
+	b.kept(poison)
 	return nil
+}
+
+// kept counts letters, and says so: once for all of them, however many they are.
+func (b *Batcher) kept(poison []*wire.Event) {
+	codes := map[string]int{}
+	for _, ev := range poison {
+		codes[ev.Poison.Code]++
+		b.deps.Metrics.deadLetters.WithLabelValues(ev.Poison.Code).Inc()
+	}
+	first := poison[0]
+	fields := []zap.Field{
+		zap.Int("partition", b.start.Partition), zap.Int("letters", len(poison)), zap.Uint64("sequence", first.Message.Sequence),
+		zap.String("subject", first.Message.Subject), zap.String("code", first.Poison.Code), zap.String("reason", first.Poison.Reason),
+	}
+	if len(poison) > 1 {
+		fields = append(fields, zap.Uint64("last_sequence", poison[len(poison)-1].Message.Sequence), zap.Any("codes", codes),
+			zap.String("hint", "what is said is of the first; persistd dlq ls has all"))
+	}
+	b.deps.Log.Warn("events kept as dead letters", fields...)
 }

@@ -235,7 +235,11 @@ func deletes(batch *Batch) bool {
 func (b *Batcher) wait(ctx context.Context, pause time.Duration, e *Error) error {
 	b.enter(Waiting, e)
 	b.deps.Metrics.retries.WithLabelValues(e.Class.String()).Inc()
-	b.deps.Log.Warn("attempt failed, trying again", zap.Int("partition", b.start.Partition), zap.Stringer("class", e.Class),
+	say := b.deps.Log.Warn
+	if errors.Is(e.Err, errHeld) { // which the circuit has said, once for all partitions
+		say = b.deps.Log.Debug
+	}
+	say("attempt failed, trying again", zap.Int("partition", b.start.Partition), zap.Stringer("class", e.Class),
 		zap.Uint16("error_number", e.Number), zap.Duration("pause", pause), zap.String("hint", e.Hint), zap.Error(e.Err))
 	select {
 	case <-time.After(pause):
