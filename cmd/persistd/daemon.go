@@ -129,6 +129,7 @@ func (d *daemon) start(ctx context.Context) error {
 	reader := &readpath.Reader{
 		Rows: d.store, History: d.store, Outbox: d.store, Tail: log, Letters: d.stream.DeadLetters(), Positions: d.tracker,
 		Partitions: d.stream.Partitions(), Namespace: wire.DefaultNamespace,
+		Urge: func(p int, seq uint64) { d.set.Urge(p, seq) }, // the set is made before anybody reads
 	}
 	if d.hooks.reads != nil {
 		d.hooks.reads(reader)
@@ -270,7 +271,7 @@ func (l watchedLog) Read(ctx context.Context, p int, after wire.Place, deliver f
 func batchConfig(cfg config.Config, limits mysqlstore.Limits) batcher.Config {
 	c := batcher.Config{
 		MaxRows: cfg.Batch.Rows, MaxBytes: int(cfg.Batch.Bytes), QueueBytes: int64(cfg.Batch.QueueBytes),
-		RetryMin: cfg.Retry.Min, RetryMax: cfg.Retry.Max, AttemptTimeout: cfg.MySQL.CommitTimeout,
+		Linger: cfg.Batch.Linger, RetryMin: cfg.Retry.Min, RetryMax: cfg.Retry.Max, AttemptTimeout: cfg.MySQL.CommitTimeout,
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = int(c.QueueBytes / 2)

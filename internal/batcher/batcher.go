@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,7 @@ const queueEvents = 4096
 // Run, in outline:
 //
 //	for the next event, until Close and an empty queue:
+//	    linger, unless it is urgent
 //	    take a place at the gate; gather what else is queued, up to the bounds
 //	    too much poison → commit what stands before it, wait, look again
 //	    keep dead letters of the gathered poison                     (crash here: read again, kept again: one letter)
@@ -83,10 +85,13 @@ type Batcher struct {
 	room     *semaphore.Weighted
 	phase    atomic.Pointer[Phase]
 	queued   atomic.Int64 // added and not committed
+	waits    load         // added and not in a batch yet
+	urged    *urgency
 	oldest   atomic.Int64 // Logged of the oldest event in Run's hands, Unix nanoseconds; 0 when it has none
 	position uint64       // owned by Run
+	began    time.Time    // owned by Run: when the last commit began
 	carry    *wire.Event  // owned by Run: taken from the queue, did not fit into the last batch
-	events   prometheus.Gauge
+	waiting  prometheus.Gauge
 	bytes    prometheus.Gauge
 	reached  prometheus.Gauge
 }
@@ -98,11 +103,12 @@ func New(cfg Config, deps Deps, start Start) *Batcher {
 		cfg: cfg, deps: deps, start: start, position: start.Position,
 		queue:   make(chan *wire.Event, min(queueEvents, cfg.QueueBytes/eventOverhead+1)),
 		room:    semaphore.NewWeighted(cfg.QueueBytes),
-		events:  deps.Metrics.queuedEvents.WithLabelValues(label),
+		urged:   newUrgency(),
+		waiting: deps.Metrics.queuedEvents.WithLabelValues(label),
 		bytes:   deps.Metrics.queuedBytes.WithLabelValues(label),
 		reached: deps.Metrics.position.WithLabelValues(label),
 	}
-	b.events.Set(0)
+	b.waiting.Set(0)
 	b.bytes.Set(0)
 	b.reached.Set(float64(start.Position))
 	b.enter(Idle, nil)
@@ -112,23 +118,40 @@ func New(cfg Config, deps Deps, start Start) *Batcher {
 // Add hands over the next event of the log. It blocks while the queue is full, until ctx ends; an event for which it returns an error
 // was not taken, and is still in the log. Its ctx must end when Run returns, and it must not be called after Close.
 func (b *Batcher) Add(ctx context.Context, ev wire.Event) error {
-	if err := b.room.Acquire(ctx, b.weight(&ev)); err != nil {
-		return context.Cause(ctx)
+	if weight := b.weight(&ev); !b.room.TryAcquire(weight) {
+		b.Urge(ev.Message.Sequence) // what fills the queue is not to wait for more
+		if err := b.room.Acquire(ctx, weight); err != nil {
+			return context.Cause(ctx)
+		}
 	}
 	b.queued.Add(1) // before Run can see it: it is Run that counts down
-	b.events.Inc()
+	b.waits.add(&ev)
+	b.waiting.Inc()
 	b.bytes.Add(float64(ev.Size))
+	if b.full() {
+		b.urged.ring()
+	}
+	seq, urgent := ev.Message.Sequence, ev.Message.Header.Get(wire.HeaderUrgent) != "" // queued, the event is Run's
 	select {
 	case b.queue <- &ev:
-		return nil
 	case <-ctx.Done():
+		b.waits.sub(&ev)
 		b.release([]*wire.Event{&ev})
 		return context.Cause(ctx)
 	}
+	if urgent {
+		b.Urge(seq)
+	} else if b.full() { // now that the event is there; before, as the queue may have had to be emptied for it
+		b.urged.ring()
+	}
+	return nil
 }
 
-// Close says that no event will be added any more: Run commits what is queued and returns nil.
-func (b *Batcher) Close() { close(b.queue) }
+// Close says that no event will be added any more: Run commits what is queued, at once, and returns nil.
+func (b *Batcher) Close() {
+	b.Urge(math.MaxUint64)
+	close(b.queue)
+}
 
 // Queued is how many events were added and are not committed.
 func (b *Batcher) Queued() int { return int(b.queued.Load()) }
@@ -179,6 +202,6 @@ func (b *Batcher) release(events []*wire.Event) {
 	}
 	b.room.Release(weight)
 	b.queued.Add(-int64(len(events)))
-	b.events.Sub(float64(len(events)))
+	b.waiting.Sub(float64(len(events)))
 	b.bytes.Sub(float64(size))
 }

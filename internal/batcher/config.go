@@ -17,6 +17,9 @@ type Config struct {
 	// database, as other partitions have batches that wait. A larger single event is let in alone: of a transaction
 	// in parts that is up to 64 MiB, and as much compressed.
 	QueueBytes int64
+	// Linger is the least time between the beginnings of two commits of which nothing is urgent: a batch that is not full waits for what is
+	// left of it, so that it grows. [Batcher.Urge] says what is urgent. Zero, or less, is none: batches grow only while others commit.
+	Linger time.Duration
 	// RetryMin and RetryMax are the first and the longest pause between two attempts; the pause doubles. Defaults 50 ms and 5 s.
 	RetryMin, RetryMax time.Duration
 	// Jitter is the random part of a pause, from 0 (none) to 1. Default 0.5; negative means none.

@@ -2,12 +2,13 @@
 // what the database refuses until the bad event stands alone, takes out what the store refuses by name, and has both kept as dead
 // letters. It is pure: it knows no NATS and no SQL, and its time can be virtual.
 //
-// Batching is adaptive and has no timer: while one commit is in flight the next batch fills, and when it returns, whatever is there
-// goes. An idle partition commits a step at once; under load batches grow by themselves up to [Config.MaxRows] and [Config.MaxBytes].
+// Batching is adaptive: while one commit is in flight the next batch fills, up to [Config.MaxRows] and [Config.MaxBytes]. A commit costs the
+// database about as much as several rows do, so a batch that is not full, and that nobody waits for, lingers: commits begin [Config.Linger]
+// apart. An idle partition commits a step at once.
 //
-//	Add ──▶ queue (bounded in bytes: Add blocks) ──▶ gather ──▶ commit ──▶ OnCommit
-//	                                                   ▲          │ again, operator: wait and retry, for ever
-//	                                                   │          │ never: halve; alone: dead letter, then commit past it
-//	                                                   └──────────┤ refused: dead letters of those named, then the rest anew
-//	                                                              └ lost, moved: Run returns, nothing is kept
+//	Add ──▶ queue (bounded in bytes: Add blocks) ──▶ linger ──▶ gather ──▶ commit ──▶ OnCommit
+//	                                                              ▲          │ again, operator: wait and retry, for ever
+//	                                                              │          │ never: halve; alone: dead letter, then commit past it
+//	                                                              └──────────┤ refused: dead letters of those named, then the rest anew
+//	                                                                         └ lost, moved: Run returns, nothing is kept
 package batcher

@@ -150,11 +150,13 @@ func TestI7WhateverFailsEachEventMeetsItsFate(t *testing.T) {
 					graves.fail = append(graves.fail, errors.New("stream is full"))
 				}
 				cfg := batcher.Config{MaxRows: 1 + rng.IntN(20), MaxBytes: 4 << 10, QueueBytes: 16 << 10, AttemptTimeout: time.Second, Jitter: -1}.WithDefaults()
+				cfg.Linger = time.Duration(rng.IntN(3)) * 20 * time.Millisecond
 				b := batcher.New(cfg, batcher.Deps{
 					Store: world, DeadLetters: graves, OnCommit: told, Log: zap.NewNop(), Metrics: batcher.NewMetrics(prometheus.NewRegistry()),
 				}, batcher.Start{Partition: 3, Epoch: 7, Position: start})
 				ctx, kill := context.WithCancelCause(t.Context())
 				killer := time.AfterFunc(time.Duration(rng.IntN(3000))*time.Millisecond, func() { kill(died) })
+				urges := rand.New(rand.NewPCG(rng.Uint64(), 0)) // rng is Run's from here on
 				out := make(chan error, 1)
 				go func() {
 					err := b.Run(ctx)
@@ -162,6 +164,9 @@ func TestI7WhateverFailsEachEventMeetsItsFate(t *testing.T) {
 					out <- err
 				}()
 				for _, f := range log {
+					if urges.IntN(10) == 0 {
+						b.Urge(urges.Uint64N(end + 1))
+					}
 					if f.ev.Message.Sequence > start && b.Add(ctx, f.ev) != nil {
 						break
 					}
@@ -169,6 +174,9 @@ func TestI7WhateverFailsEachEventMeetsItsFate(t *testing.T) {
 				b.Close()
 				if err := <-out; err != nil {
 					require.ErrorIs(t, err, died, "seed %d", seed)
+				} else {
+					waiting, size := b.Waits()
+					require.Zero(t, waiting+size, "seed %d", seed)
 				}
 				killer.Stop()
 			}

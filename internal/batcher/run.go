@@ -51,12 +51,17 @@ func (b *Batcher) next(ctx context.Context) (ev *wire.Event, ok bool, err error)
 // take commits a batch that begins with first.
 func (b *Batcher) take(ctx context.Context, first *wire.Event) error {
 	b.enter(Committing, nil)
+	if err := b.linger(ctx, first); err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := b.pass(ctx); err != nil {
 		return err
 	}
+	b.began = time.Now()
 	// The array is the batch's own: a store that was given up on may still look at it.
 	batch := b.part(append(make([]*wire.Event, 0, min(len(b.queue)+1, b.cfg.MaxRows)), first))
+	b.waits.sub(first)
 	b.gather(batch)
 	if poison, _ := poisonOf(batch.Events); len(poison) > 0 {
 		b.leave() // a dead letter can be long in coming; the other partitions' commits go on
@@ -96,6 +101,7 @@ func (b *Batcher) gather(batch *Batch) {
 			return
 		}
 		b.carry = nil
+		b.waits.sub(ev)
 		batch.Events = append(batch.Events, ev)
 		batch.Rows += len(ev.Ops)
 		batch.Bytes += ev.Size

@@ -118,6 +118,10 @@ type Batch struct {
 	// Bytes of events held in memory per partition, at least 1MiB; reading from the log pauses above. All partitions
 	// together, 8 × 2MiB = 16MiB by default, and as much for reading ahead, are what an outage of the database can cost in memory.
 	QueueBytes Bytes `name:"queue-bytes" default:"2MiB"`
+	// Least time between the beginnings of two commits of a partition, at most 1s: under load, batches are larger for it and cost the database less,
+	// and what nobody waits for is seen by SQL that much later. The first step after a rest does not wait, nor does a batch that is full, nor what
+	// somebody waits for: durability committed, or a read that needs it in MySQL and that the partition's owner answers. Zero means none.
+	Linger time.Duration `name:"linger" default:"50ms"`
 }
 
 // Retry paces the attempts to commit while the database is away. There is no last attempt.

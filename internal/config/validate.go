@@ -80,6 +80,7 @@ func (c Config) validateBatches(v *violations) {
 	v.check(b.Bytes == 0 || b.Bytes >= 64<<10, "batch.bytes", "must be 0 or at least 64KiB", b.Bytes)
 	v.check(b.Bytes <= b.QueueBytes, "batch.bytes",
 		fmt.Sprintf("must not be above batch.queue_bytes, %s, or no batch is ever that large", b.QueueBytes), b.Bytes)
+	v.check(b.Linger >= 0 && b.Linger <= time.Second, "batch.linger", "must be 0s..1s", ShowDuration(b.Linger))
 	v.check(b.QueueBytes >= 1<<20, "batch.queue_bytes", "must be at least 1MiB", b.QueueBytes)
 	v.positive("retry.min", r.Min)
 	v.check(r.Max >= r.Min, "retry.max", "must be at least retry.min, "+ShowDuration(r.Min), ShowDuration(r.Max))

@@ -71,6 +71,8 @@ func TestEveryRule(t *testing.T) {
 		{"batches with too many rows", func(c *config.Config) { c.Batch.Rows = 10_001 }, "batch.rows: must be 1..10000 (got 10001)"},
 		{"batches of a byte", func(c *config.Config) { c.Batch.Bytes = 1 }, "batch.bytes: must be 0 or at least 64KiB (got 1)"},
 		{"batches larger than the queue", func(c *config.Config) { c.Batch.Bytes = 4 << 20 }, "batch.bytes: must not be above batch.queue_bytes, 2MiB"},
+		{"a linger below zero", func(c *config.Config) { c.Batch.Linger = -1 }, "batch.linger: must be 0s..1s (got -1ns)"},
+		{"a linger that looks like an outage", func(c *config.Config) { c.Batch.Linger = 2 * time.Second }, "batch.linger: must be 0s..1s (got 2s)"},
 		{"no queue", func(c *config.Config) { c.Batch.QueueBytes = 0 }, "batch.queue_bytes: must be at least 1MiB (got 0)"},
 		{"retries without a pause", func(c *config.Config) { c.Retry.Min = 0 }, "retry.min: must be above 0 (got 0s)"},
 		{"retries that get faster", func(c *config.Config) { c.Retry.Max = time.Millisecond }, "retry.max: must be at least retry.min, 50ms (got 1ms)"},

@@ -22,10 +22,11 @@ import (
 // replica is one replica's connections to the world: it is Leases, Log and Store, with faults.
 type replica struct {
 	*world
-	name string
-	took time.Duration // of a commit
-	away time.Duration // of everything else: how far the database is away
-	sure bool          // a commit that is under way is not cancelled
+	name   string
+	took   time.Duration // of a commit
+	linger time.Duration // of batches
+	away   time.Duration // of everything else: how far the database is away
+	sure   bool          // a commit that is under way is not cancelled
 
 	fmu    sync.Mutex
 	faults map[string][]error // by method, popped; errHang blocks until ctx ends
@@ -264,7 +265,7 @@ func (r *replica) set(t *testing.T, cfg partition.Config) *partition.Set {
 		cfg.Partitions = len(r.rows)
 	}
 	cfg.Lease, cfg.Jitter = lease, -1
-	batching := batcher.Config{Jitter: -1, QueueBytes: 8 << 10, MaxBytes: 4 << 10, RetryMin: time.Second, RetryMax: time.Second}.WithDefaults()
+	batching := batcher.Config{Jitter: -1, QueueBytes: 8 << 10, MaxBytes: 4 << 10, RetryMin: time.Second, RetryMax: time.Second, Linger: r.linger}.WithDefaults()
 	require.NoError(t, batching.Validate())
 	deps := batcher.Deps{Store: r, DeadLetters: r, Metrics: batcher.NewMetrics(prometheus.NewRegistry()), Log: zaptest.NewLogger(t)}
 	return partition.New(cfg, partition.Deps{

@@ -177,6 +177,10 @@ func (s *Set) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Urge says that somebody waits for the event of partition with the sequence seq, which is in the log, to be committed. It does not block. A
+// partition that this replica does not apply is not its business.
+func (s *Set) Urge(partition int, seq uint64) { s.workers[partition].urge(seq) }
+
 // Status is what each partition is doing, by its number.
 func (s *Set) Status() []Status {
 	out := make([]Status, len(s.workers))

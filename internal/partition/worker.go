@@ -175,6 +175,16 @@ func (w *worker) give() {
 	}
 }
 
+// urge passes the word on to the current term's batcher, if there is one.
+func (w *worker) urge(seq uint64) {
+	w.mu.Lock()
+	b := w.batcher
+	w.mu.Unlock()
+	if b != nil {
+		b.Urge(seq)
+	}
+}
+
 // burden is how little it would suit to hand the partition over; ok is false when there is nothing to hand over, or its term is over and is
 // being released.
 func (w *worker) burden() (events int, ok bool) {

@@ -25,6 +25,7 @@ func (r *Reader) Committed(ctx context.Context, namespace string, w Write) (*wir
 		return nil, err
 	}
 	p := wire.Partition(namespace, w.ID, r.Partitions)
+	r.urge(p, w.Sequence)
 	out, err := r.await(ctx, p, w.Sequence)
 	if err != nil {
 		return nil, err

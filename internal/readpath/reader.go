@@ -35,6 +35,9 @@ type Reader struct {
 	Partitions int
 	// Namespace is the only one that is kept.
 	Namespace string
+	// Urge tells the partition's owner, should that be this replica, that somebody waits for the event with the sequence seq to be committed.
+	// It must not block, and is a hint: a commit comes without it too, later. May be nil.
+	Urge func(partition int, seq uint64)
 	// Recheck is how long who waits for a commit relies on announcements before the database is asked. Default 500 ms.
 	Recheck time.Duration
 

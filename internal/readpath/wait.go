@@ -34,11 +34,19 @@ func (r *Reader) barrier(ctx context.Context, p int, namespace, runID string) (l
 		if pos >= last {
 			break
 		}
+		r.urge(p, last)
 		if _, err := r.await(ctx, p, last); err != nil {
 			return 0, fmt.Errorf("wait for event %d to be committed: %w", last, err)
 		}
 	}
 	return last, nil
+}
+
+// urge says that somebody waits for the event seq, which is in the log.
+func (r *Reader) urge(p int, seq uint64) {
+	if r.Urge != nil {
+		r.Urge(p, seq)
+	}
 }
 
 // await blocks until p's position is known to have passed seq, or ctx ends, whose cause it returns.

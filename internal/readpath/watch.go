@@ -109,6 +109,9 @@ func (w *watch) look(ctx context.Context) ([]Change, error) {
 
 // pause waits for the position to reach until, or the end of waiting.
 func (w *watch) pause(waiting context.Context, began time.Time) error {
+	if w.news { // of whatever comes next nobody says that it is there, let alone this run's
+		w.r.urge(w.p, w.until)
+	}
 	if _, err := w.r.await(waiting, w.p, w.until); err != nil && waiting.Err() == nil {
 		return err
 	}

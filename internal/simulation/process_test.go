@@ -32,6 +32,7 @@ var (
 	subjects = wire.Subjects{Prefix: "persistd"}
 	batching = batcher.Config{
 		MaxRows: 4, MaxBytes: 4 << 10, QueueBytes: 8 << 10, RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Jitter: -1, AttemptTimeout: attemptTimeout,
+		Linger: 10 * time.Millisecond,
 	}.WithDefaults()
 	counted = batcher.NewMetrics(prometheus.NewRegistry()) // by all, and not looked at
 	shared  = partition.NewMetrics(prometheus.NewRegistry())
@@ -88,6 +89,7 @@ func (s *slot) start() {
 	p.reader = &readpath.Reader{
 		Rows: c, History: history{c}, Tail: stream.Tail{Messages: c, Subjects: subjects}, Letters: c, Positions: p.tracker,
 		Partitions: w.plan.partitions, Namespace: wire.DefaultNamespace, Recheck: recheck,
+		Urge: func(no int, seq uint64) { p.set.Urge(no, seq) }, // the set is made before anybody reads
 	}
 	if w.broken == rowsBeforeTail {
 		early := &rowsFirst{Rows: c, tail: p.reader.Tail}

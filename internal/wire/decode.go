@@ -8,6 +8,9 @@ const (
 	HeaderEncoding = "Content-Encoding"
 	// HeaderMsgID is the server's deduplication id: one per call of a client, the same for its retries.
 	HeaderMsgID = "Nats-Msg-Id"
+	// HeaderUrgent marks an event whose commit somebody waits for: persistd then does not wait for more to commit with it. Its value, which
+	// is not to be empty, says nothing. Of a transaction in parts the last one's counts.
+	HeaderUrgent = "Persistd-Urgent"
 	// EncodingZstd is the only value of HeaderEncoding.
 	EncodingZstd = "zstd"
 )

@@ -65,6 +65,9 @@ func (w *write) keys() []string {
 	return ev.Keys()
 }
 
+// awaited reports whether w's call returns only when its outcome is known, which is when it is committed.
+func (w *write) awaited() bool { return w.durability == Committed || w.told() }
+
 // told reports whether the outcome of w is only known once it is committed: what the log's tail cannot answer for.
 func (w *write) told() bool {
 	for i := range w.ops {

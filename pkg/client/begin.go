@@ -58,6 +58,7 @@ func (e *engine) publishBeginning(ctx context.Context, runID string, n uint32, a
 	if err != nil {
 		return pubAck{}, err
 	}
+	msg.Header[wire.HeaderUrgent] = urgent // who begins waits for it
 	pub := &publication{msgs: []*nats.Msg{msg}, runID: runID, fence: at, inner: true}
 	if err := e.publisher.submit(ctx, pub); err != nil {
 		return pubAck{}, err

@@ -12,9 +12,18 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// messages are what w is published as: one message, or, when it does not fit, its parts as one atomic batch. Each op is whole in a message.
+// messages are what w is published as: one message, or, when it does not fit, its parts as one atomic batch. Each op is whole in a message. The
+// last one says whether somebody waits for the commit.
 func (e *engine) messages(w *write) ([]*nats.Msg, error) {
-	reserve := e.fenceHeader(w)
+	msgs, err := e.pack(w)
+	if err == nil && w.awaited() {
+		msgs[len(msgs)-1].Header[wire.HeaderUrgent] = urgent
+	}
+	return msgs, err
+}
+
+func (e *engine) pack(w *write) ([]*nats.Msg, error) {
+	reserve := e.laterHeader(w)
 	if len(w.ops) == 1 {
 		msg, err := e.message(w.kind, w.id, w.body(w.ops), reserve)
 		return []*nats.Msg{msg}, err
@@ -48,6 +57,9 @@ func (w *write) body(ops []wire.Op) []byte {
 // parts splits w into messages that all fit, whatever compression saves: with less of that than today, the same write still is a batch.
 func (e *engine) parts(w *write, sizes []int, reserve nats.Header) ([]*nats.Msg, error) {
 	transaction := e.nextID()
+	if reserve == nil {
+		reserve = nats.Header{}
+	}
 	maps.Copy(reserve, partHeader(transaction, wire.MaxParts, wire.MaxParts, math.MaxInt))
 	envelope, limit := len(w.body(nil)), e.partLimit(reserve)
 	var (

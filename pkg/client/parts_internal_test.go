@@ -131,10 +131,15 @@ func TestAWriteIsOneMessageAsLongAsItFits(t *testing.T) {
 	split := 0
 	for size := 3600; size < 4200; size++ {
 		w := of(size)
+		header := nats.Header{}
+		if size%2 == 0 {
+			w.durability, header[wire.HeaderUrgent] = Committed, urgent
+		}
 		msgs, err := e.messages(w)
 		require.NoError(t, err)
 		require.Equal(t, w.ops, logged(t, e, w, msgs).Ops)
-		body := headerSize(nats.Header{wire.HeaderMsgID: msgs[0].Header[wire.HeaderMsgID]}) + len(w.body(w.ops))
+		header[wire.HeaderMsgID] = msgs[0].Header[wire.HeaderMsgID]
+		body := headerSize(header) + len(w.body(w.ops))
 		require.Equal(t, body <= 4096, len(msgs) == 1, "%d bytes are %d messages", body, len(msgs))
 		split += len(msgs) - 1
 	}

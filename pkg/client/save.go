@@ -43,7 +43,7 @@ func (e *engine) apply(ctx context.Context, w *write) error {
 		return err
 	}
 	ack, err := e.publisher.wait(ctx, pub)
-	if err != nil || w.durability != Committed && !w.told() {
+	if err != nil || !w.awaited() {
 		return err
 	}
 	return e.waitCommitted(ctx, w, ack)
@@ -131,11 +131,20 @@ func (e *engine) nextID() string {
 	return string(strconv.AppendUint(append(id[:0], e.idPrefix...), e.lastID.Add(1), 36))
 }
 
-// fenceHeader is the header that w's fence takes at most.
-func (e *engine) fenceHeader(w *write) nats.Header {
+// urgent is the value of that header. Nobody writes to it.
+var urgent = []string{"1"}
+
+// laterHeader is what w's messages are given later, at its longest: that of its fence, and that somebody waits; nil for none.
+func (e *engine) laterHeader(w *write) nats.Header {
+	if w.attempt == 0 && !w.awaited() {
+		return nil
+	}
 	h := nats.Header{}
 	if w.attempt > 0 {
 		fence{e.subjects.Log(maxPartition, e.cfg.namespace, wire.KindAttempt, w.id), math.MaxUint64}.guard(h)
+	}
+	if w.awaited() {
+		h[wire.HeaderUrgent] = urgent
 	}
 	return h
 }

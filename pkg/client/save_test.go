@@ -208,3 +208,56 @@ func TestDurabilityOfTheCtxOverridesTheStores(t *testing.T) {
 	require.Equal(t, int64(1), p.asked.Load())
 	require.ErrorIs(t, st.SaveStep(client.ContextWithDurability(t.Context(), 9), "r", 3, "", state{}), client.ErrInvalidOption)
 }
+
+// The log's owner commits at once what is marked, and other things when it suits.
+func TestWhatIsWaitedForIsMarkedAsUrgent(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		save func(ctx context.Context, st client.Store[state]) error
+		want []bool // of each message
+	}{
+		"a logged step": {func(ctx context.Context, st client.Store[state]) error {
+			return st.SaveStep(ctx, "run", 1, "", state{})
+		}, []bool{false}},
+		"a logged checkpoint": {func(ctx context.Context, st client.Store[state]) error {
+			return st.SaveCheckpoint(ctx, "c", state{}, 1)
+		}, []bool{false}},
+		"what is always told": {func(ctx context.Context, st client.Store[state]) error { return st.DeleteRun(ctx, "run") }, []bool{true}},
+		"a committed checkpoint": {func(ctx context.Context, st client.Store[state]) error {
+			return st.SaveCheckpoint(client.ContextWithDurability(ctx, client.Committed), "c", state{}, 1)
+		}, []bool{true}},
+		"the last part of a transaction": {func(ctx context.Context, st client.Store[state]) error {
+			big := strings.Repeat("x", 600<<10)
+			return st.SaveStepBatch(client.ContextWithDurability(ctx, client.Committed), "run", []client.Step[state]{
+				{Step: 1, State: state{Text: big}}, {Step: 2, State: state{Text: big}},
+			})
+		}, []bool{false, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLog(t)
+			st := l.open(t, client.WithCompression(0))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			saved := make(chan error, 1)
+			go func() { saved <- row.save(ctx, st) }()
+			var messages []wire.Event
+			require.Eventually(t, func() bool {
+				var err error
+				messages, err = l.messages(t.Context())
+				return err == nil && len(messages) == len(row.want)
+			}, eventually, poll)
+			if row.want[len(row.want)-1] {
+				cancel() // nobody commits
+				require.ErrorIs(t, <-saved, context.Canceled)
+			} else {
+				require.NoError(t, <-saved)
+			}
+			var got []bool
+			for _, m := range messages {
+				got = append(got, m.Message.Header.Get(wire.HeaderUrgent) != "")
+			}
+			require.Equal(t, row.want, got)
+		})
+	}
+}
