@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -21,8 +22,9 @@ const (
 	ackWindows  = 4
 )
 
-// fill publishes steps to the log, as clients do, in order. Not each is acknowledged, which costs the server and this process as much as storing it
-// does: whether all arrived, the count of the rows tells.
+// fill publishes steps to the log, as clients do, in order, with the headers that theirs have; that one connection keeps the order, and the rows are
+// counted, stands for waiting between the steps of a run, as chains want it. Not each is acknowledged, which costs the server and
+// this process as much as storing it does: whether all arrived, the count of the rows tells.
 func (b *Bench) fill(ctx context.Context, steps []Step) error {
 	subjects, nc := wire.Subjects{Prefix: "persistd"}, b.Rig.Conn()
 	sub, err := nc.SubscribeSync(nc.NewInbox())
@@ -31,14 +33,20 @@ func (b *Bench) fill(ctx context.Context, steps []Step) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection's trouble
 	var body []byte
-	ids := rand.Text() + "-"
+	ids, chains := rand.Text()+"-", map[string]wire.Chain{}
 	messages, bytes, outstanding := 0, 0, 0
 	for i, s := range steps {
 		body = wire.AppendEvent(body[:0], wire.KindRun, s.Run, 0, nil, []wire.Op{
 			{Type: wire.OpStep, Step: int32(s.Step), NodeID: s.Node, State: s.State}, //nolint:gosec // G115: of a run's steps.
 		})
+		id := ids + strconv.Itoa(i)
+		link := wire.Chain{ID: s.Run, No: s.No}
+		if s.No == 0 {
+			link = wire.Chain{ID: cmp.Or(chains[s.Run].ID, id), No: chains[s.Run].No + 1}
+			chains[s.Run] = link
+		}
 		m := &nats.Msg{Subject: subjects.Write(wire.DefaultNamespace, wire.KindRun, s.Run), Data: body, Header: nats.Header{
-			wire.HeaderMsgID: {ids + strconv.Itoa(i)},
+			wire.HeaderMsgID: {id}, wire.HeaderChain: {link.String()},
 		}}
 		messages, bytes = messages+1, bytes+len(body)
 		if messages >= ackMessages || bytes >= ackBytes || i == len(steps)-1 {

@@ -45,6 +45,8 @@ type publication struct {
 	msgs []*nats.Msg
 	// runID is for the log of this process.
 	runID string
+	// link is what it may add to its run's chain.
+	link link
 	// explain makes the error of an async write one that says what it was; nil when somebody waits.
 	explain func(error) error
 	// refence looks for the fence anew after refused was, or nil when the publication is given up then. The error is final when the attempt
@@ -61,7 +63,9 @@ type publication struct {
 
 	// The rest is guarded by publisher.mu once submitted.
 	fence    fence
-	async    bool // nobody waits: an error is collected for Flush
+	chain    *chain    // that it was sent as a part of, or nil
+	place    [1]string // in that, as the header has it
+	async    bool      // nobody waits: an error is collected for Flush
 	phase    phase
 	question question
 	id       uint64        // in the mux

@@ -45,9 +45,10 @@ type publisher struct {
 	pending *list.List                // of all that is not over, in the order of submit
 	last    uint64                    // order of the last submit
 	queue   []*publication            // to be sent
-	pace    pace                      // whether what is to be sent is sent in groups
-	group   *group                    // what is under way of them, or nil
-	awaited int                       // how many the last one had, who are waited for until lingers
+	chains  chains
+	pace    pace   // whether what is to be sent is sent in groups
+	group   *group // what is under way of them, or nil
+	awaited int    // how many the last one had, who are waited for until lingers
 	lingers time.Time
 	refused []*publication // whose fence is to be looked for anew
 	timers  timers

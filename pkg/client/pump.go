@@ -98,6 +98,7 @@ func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
 func (p *publisher) launchLocked(pub *publication, now time.Time) attempt {
 	pub.phase, pub.sent = outstanding, now
 	pub.attempt++
+	p.chains.sending(pub, int(p.maxPayload.Load()))
 	p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
 	return attempt{pub: pub, number: pub.attempt, fence: pub.fence, asks: pub.question != noQuestion}
 }
@@ -157,6 +158,7 @@ func (p *publisher) connection(s nats.Status) {
 	switch s {
 	case nats.RECONNECTING:
 		p.cfg.logger.Warn("lost connection to NATS", zap.Error(p.nc.LastError()), zap.String("hint", hintConn))
+		p.endChains()
 		p.mux.fail("", errLostConn)
 	case nats.CONNECTED:
 		p.cfg.logger.Info("connected to NATS")
@@ -166,6 +168,12 @@ func (p *publisher) connection(s nats.Status) {
 		p.mux.fail("", errConnGone)
 	default: // the listener is registered for no other
 	}
+}
+
+func (p *publisher) endChains() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.chains.endAll()
 }
 
 func (p *publisher) retryNow() {

@@ -29,7 +29,7 @@ func (e *engine) apply(ctx context.Context, w *write) error {
 	if err := e.replaced(ctx, w); err != nil {
 		return err
 	}
-	pub := &publication{msgs: msgs, runID: w.id, async: w.durability == Async && !w.told(), explain: w.explain}
+	pub := &publication{msgs: msgs, runID: w.id, link: linkOf(w, msgs), async: w.durability == Async && !w.told(), explain: w.explain}
 	if pub.fence, err = e.fenceOf(ctx, w); err != nil {
 		return err
 	}

@@ -162,6 +162,7 @@ func (p *publisher) settleLocked(pub *publication, err error) {
 	p.mux.remove(pub.id)
 	p.unscheduleLocked(pub)
 	p.leaveLocked(pub, err == nil)
+	p.chains.settled(pub, err == nil)
 	pub.phase, pub.err = settled, err
 
 	run := p.runs[pub.subject()]
