@@ -113,7 +113,7 @@ var readsWhatIsAcknowledged = []Mutant{
 	},
 	{
 		Breaks: "I6", Name: "a tail from a follower is taken for the whole", File: "internal/stream/tail.go",
-		Old:    "for r.from < r.last.Sequence {\n\t\tm, found, err := r.t.Messages.Next",
+		Old:    "for r.from < r.last.Message.Sequence {\n\t\tm, found, err := r.t.Messages.Next",
 		New:    "for r.from < 0 {\n\t\tm, found, err := r.t.Messages.Next",
 		Caught: []Tests{by("internal/stream", "TestTailReadsWhatAReplicaLacksFromTheLeader")},
 	},

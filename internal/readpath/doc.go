@@ -19,6 +19,9 @@
 // for what was acknowledged and is above last would have been trimmed, and a trim takes a partition's events from below: last before it. So
 // all of the key is at or below last, and in the row. If not, the row is read once more.
 //
+// Of a tail the last event is mostly enough: of a checkpoint it says all, and of a run it does when one client wrote what the log has of it,
+// steps that do not fall; see [Chained]. Then a read costs the same however long the tail is.
+//
 // To apply an event is to do what its commit will do:
 //
 //	one of an older attempt than has begun before it     nothing: it is refused (a deletion of no attempt is not)

@@ -72,7 +72,8 @@ type Key struct {
 // Tail reads the log's end.
 type Tail interface {
 	// Tail shows visit the events of the key (a run's or a checkpoint's id, of kind) with a sequence above after, in log order, poison
-	// ones included, each message on its own. It sees every event that was acknowledged before the call, so it must be answered by the stream's leader, or be checked against it. An event may be
+	// ones included, each message on its own. Those before the last may be left out when that [Overwrites] them, or is [Chained] to them. It sees
+	// every event that was acknowledged before the call, so it must be answered by the stream's leader, or be checked against it. An event may be
 	// kept after visit returned. It blocks until all are shown or ctx ends.
 	//
 	// last is the sequence of the key's last event, which the log held at one moment during the call, 0 when it held none: whatever of the key

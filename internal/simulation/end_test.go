@@ -27,7 +27,7 @@ func (w *world) remake() {
 	w.mu.Unlock()
 	var busy sync.WaitGroup
 	for i := range w.plan.workers {
-		v := &worker{w: w, no: i, name: fmt.Sprint("worker-again-", i)}
+		v := &worker{w: w, no: i, name: fmt.Sprint("worker-again-", i), chains: map[string]*linked{}}
 		v.d = w.diceOf(v.name)
 		busy.Go(v.work)
 	}

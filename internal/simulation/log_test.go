@@ -28,6 +28,7 @@ type transaction struct {
 	ops       []wire.Op
 	bodies    []wire.Message // subject, headers and body of each part
 	acked     bool
+	next      *linked // what it is of its writer's chain, nil for nothing
 
 	// Set when it is logged.
 	generation uint32

@@ -105,8 +105,12 @@ var edits = []edit{
 		"	if t.partitions[p].bound == before {", "	if t.partitions[p].bound == before && broken(`%s`) == 0 {", 500,
 	},
 	{
+		"the last event of a chain is believed whatever is before it", "readpath/chain.go",
+		"	return from.No > 0 &&", "	if broken(`%s`) > 0 {\n		return to.No > 0\n	}\n	return from.No > 0 &&", 1000,
+	},
+	{
 		"a follower has the last word on a tail", "stream/tail.go",
-		"	for r.from < r.last.Sequence {\n		m, found", "	for r.from < r.last.Sequence && broken(`%s`) == 0 {\n		m, found", 1000,
+		"	for r.from < r.last.Message.Sequence {\n		m, found", "	for r.from < r.last.Message.Sequence && broken(`%s`) == 0 {\n		m, found", 1000,
 	},
 }
 

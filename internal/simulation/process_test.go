@@ -87,7 +87,7 @@ func (s *slot) start() {
 		panic(err)
 	}
 	p.reader = &readpath.Reader{
-		Rows: c, History: history{c}, Tail: stream.Tail{Messages: c, Subjects: subjects}, Letters: c, Positions: p.tracker,
+		Rows: c, History: history{c}, Tail: stream.Tail{Messages: c, Subjects: subjects, Near: 6}, Letters: c, Positions: p.tracker,
 		Partitions: w.plan.partitions, Namespace: wire.DefaultNamespace, Recheck: recheck,
 		Urge: func(no int, seq uint64) { p.set.Urge(no, seq) }, // the set is made before anybody reads
 	}

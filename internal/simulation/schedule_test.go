@@ -38,7 +38,7 @@ func (w *world) run() {
 	w.mu.Unlock()
 	var busy sync.WaitGroup
 	for i := range w.plan.workers {
-		v := &worker{w: w, no: i, name: fmt.Sprint("worker-", i)}
+		v := &worker{w: w, no: i, name: fmt.Sprint("worker-", i), chains: map[string]*linked{}}
 		v.d = w.diceOf(v.name)
 		busy.Go(v.work)
 	}
@@ -166,7 +166,7 @@ func (w *world) heal() {
 		}
 	}
 	w.log.capacity += 1000
-	v := &worker{w: w, name: "closing"}
+	v := &worker{w: w, name: "closing", chains: map[string]*linked{}}
 	for p := range w.plan.partitions {
 		for i := 0; ; i++ {
 			id := fmt.Sprint("closing-", i)

@@ -17,6 +17,32 @@ type worker struct {
 	d    *dice
 	name string
 	no   int
+	// chains are those that it writes, by run: it numbers the steps that it knows to be logged one after the other.
+	chains map[string]*linked
+}
+
+// linked is the last step of a chain.
+type linked struct {
+	chain   wire.Chain
+	step    int32
+	attempt uint32
+}
+
+// link gives a transaction of its run its place in v's chain, and has the chain end until t is logged.
+func (v *worker) link(t *transaction) {
+	if t.key.kind != wire.KindRun {
+		return
+	}
+	last := v.chains[t.key.id]
+	delete(v.chains, t.key.id)
+	if len(t.ops) != 1 || t.ops[0].Type != wire.OpStep || t.kind == orphan {
+		return
+	}
+	next := &linked{wire.Chain{ID: t.id, No: 1}, t.ops[0].Step, t.attempt}
+	if last != nil && last.attempt == t.attempt && last.step <= next.step {
+		next.chain = wire.Chain{ID: last.chain.ID, No: last.chain.No + 1}
+	}
+	t.bodies[0].Header, t.next = wire.Header{wire.HeaderChain: {next.chain.String()}}, next
 }
 
 // run is what the workers know of a run that they share.
@@ -133,6 +159,7 @@ func (w *world) compose(v *worker, k key, attempt uint32, ops []wire.Op, parts i
 // not known to have worked: it may have, or yet do so.
 func (v *worker) publish(t *transaction) (seq uint64, ok bool) {
 	w := v.w
+	v.link(t)
 	for try := range 8 {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		seq, err := call(ctx, w, nil, nats, "publish "+v.name, func() (uint64, error) {
@@ -150,6 +177,9 @@ func (v *worker) publish(t *transaction) (seq uint64, ok bool) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			t.acked = true
+			if t.next != nil {
+				v.chains[t.key.id] = t.next
+			}
 			w.acked[t.key] = max(w.acked[t.key], seq)
 			w.counts.acked++
 			return seq, true

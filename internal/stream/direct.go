@@ -32,6 +32,7 @@ type directPage struct {
 // some sequence, and nothing after it.
 type director struct {
 	nc      *nats.Conn
+	stream  string
 	subject string
 	timeout time.Duration
 }
@@ -40,7 +41,7 @@ type directRequest struct {
 	Seq      uint64 `json:"seq"`
 	NextFor  string `json:"next_by_subj"`
 	Batch    int    `json:"batch"`
-	MaxBytes int    `json:"max_bytes"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
 }
 
 func (d director) page(ctx context.Context, subject string, from uint64) (page directPage, err error) {
@@ -70,7 +71,7 @@ func (d director) page(ctx context.Context, subject string, from uint64) (page d
 		}
 		switch status := m.Header.Get("Status"); {
 		case len(m.Header["Nats-Sequence"]) > 0: // only messages have it, whatever their publisher called a header
-			msg, err := directMessage(m)
+			msg, err := d.message(m)
 			if err != nil {
 				return page, err
 			}
@@ -85,6 +86,74 @@ func (d director) page(ctx context.Context, subject string, from uint64) (page d
 			return page, fmt.Errorf("read a page: the server answered %s %s", status, m.Header.Get("Description"))
 		}
 	}
+}
+
+// last is the newest message of subject, or only its sequence when that is not above after. exists is also false when a mirror said that it has
+// none.
+func (d director) last(ctx context.Context, subject string, after uint64) (m wire.Message, exists bool, err error) {
+	body, err := json.Marshal(getRequest{LastFor: subject})
+	if err != nil {
+		return m, false, fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	reply, err := d.nc.RequestWithContext(ctx, d.subject, body)
+	if err != nil {
+		return m, false, fmt.Errorf("ask for the last message: %w", err)
+	}
+	numbers := reply.Header["Nats-Sequence"]
+	if len(numbers) == 0 {
+		return m, false, nil
+	}
+	if err := d.own(reply); err != nil {
+		return m, false, err
+	}
+	if seq, err := strconv.ParseUint(numbers[len(numbers)-1], 10, 64); err == nil && seq <= after {
+		return wire.Message{Sequence: seq}, true, nil
+	}
+	m, err = directMessage(reply)
+	return m, err == nil, err
+}
+
+// first is the oldest message of subject at or after from, and how many there are from it on, trims in between counted.
+func (d director) first(ctx context.Context, subject string, from uint64) (m wire.Message, held uint64, found bool, err error) {
+	body, err := json.Marshal(directRequest{Seq: from, NextFor: subject, Batch: 1})
+	if err != nil {
+		return m, 0, false, fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	// The answer is the message. The end of the page, which follows, is not listened to any more.
+	reply, err := d.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: d.subject, Data: body})
+	if err != nil {
+		return m, 0, false, fmt.Errorf("ask for the first message: %w", err)
+	}
+	pending := reply.Header["Nats-Num-Pending"]
+	if len(reply.Header["Nats-Sequence"]) == 0 || len(pending) == 0 { // there is none
+		return m, 0, false, nil
+	}
+	behind, err := strconv.ParseUint(pending[len(pending)-1], 10, 63)
+	if err != nil {
+		return m, 0, false, fmt.Errorf("read how many messages follow: %w", err)
+	}
+	m, err = d.message(reply)
+	return m, behind + 1, err == nil, err
+}
+
+// message is directMessage of the log itself.
+func (d director) message(m *nats.Msg) (wire.Message, error) {
+	if err := d.own(m); err != nil {
+		return wire.Message{}, err
+	}
+	return directMessage(m)
+}
+
+// own is an error when a message is not of the log itself. A mirror of it answers as well, whatever it leaves out or has not got yet.
+func (d director) own(m *nats.Msg) error {
+	if names := m.Header["Nats-Stream"]; len(names) == 0 || names[len(names)-1] != d.stream {
+		return fmt.Errorf("read a message of %s: it was answered by %q, as its mirrors do", d.stream, names)
+	}
+	return nil
 }
 
 // directMessage makes a message of the log from an answer, whose headers are the message's own followed by the server's. A publisher

@@ -45,12 +45,16 @@ func TestTailOfAKindHasNothingOfTheOthersOfThatName(t *testing.T) {
 			if from > 0 {
 				after = seq[from-1]
 			}
+			shown := from
+			if kind == wire.KindCheckpoint && from < 5 {
+				shown = 4 // the last one is all that it takes
+			}
 			var got []uint64
 			last, err := s.Tail(within(t), p, wire.DefaultNamespace, kind, id, after, func(ev *wire.Event) {
 				require.Nil(t, ev.Poison)
 				require.Equal(t, kind, ev.Kind)
 				require.Equal(t, p, ev.Partition)
-				n := uint32(len(got) + from + 1)
+				n := uint32(len(got) + shown + 1)
 				switch kind {
 				case wire.KindAttempt:
 					require.Equal(t, n, ev.Attempt)
@@ -65,7 +69,7 @@ func TestTailOfAKindHasNothingOfTheOthersOfThatName(t *testing.T) {
 			})
 			require.NoError(t, err)
 			require.Equal(t, seq[4], last)
-			require.Equal(t, append([]uint64(nil), seq[from:]...), got, "%s after %d", kind, after)
+			require.Equal(t, append([]uint64(nil), seq[shown:]...), got, "%s after %d", kind, after)
 		}
 		last, err := s.Last(within(t), p, wire.DefaultNamespace, kind, id)
 		require.NoError(t, err)

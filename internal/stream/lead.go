@@ -47,10 +47,11 @@ type lead struct {
 	turn  chan struct{} // held by who asks; the others wait for what it hears
 }
 
-// word is until when there is no other leader, as was heard through a connection.
+// word is until when there is no other leader of the stream, as was heard through a connection.
 type word struct {
 	until      time.Time
 	connection uint64
+	lone       bool
 }
 
 func newLead(ask func(context.Context) (*jetstream.ClusterInfo, int, error), connected func() uint64) *lead {
@@ -81,8 +82,14 @@ func (l *lead) confirm(ctx context.Context) error {
 	if !ok || !time.Now().Before(until) {
 		return errCutOff
 	}
-	l.heard.Store(&word{until, connection})
+	l.heard.Store(&word{until, connection, copies <= 1 && (info == nil || info.Name == "")})
 	return nil
+}
+
+// lone reports whether the stream's server is in no cluster, as was heard last: nobody else can have a copy, not even while the stream is moved.
+func (l *lead) lone() bool {
+	w := l.heard.Load()
+	return w != nil && w.lone
 }
 
 func (l *lead) confirmed() bool {

@@ -32,15 +32,19 @@ type Stream struct {
 	log        *zap.Logger
 	get        getter
 	lead       *lead
-	// page reads a page of a subject by direct get; a field so that a test can be a replica that is behind.
-	page func(ctx context.Context, subject string, from uint64) (directPage, error)
+	// page, lastOfOne and firstOfOne read of a subject by direct get; fields so that a test can be a replica that is behind.
+	page       func(ctx context.Context, subject string, from uint64) (directPage, error)
+	lastOfOne  func(ctx context.Context, subject string, after uint64) (m wire.Message, exists bool, err error)
+	firstOfOne func(ctx context.Context, subject string, from uint64) (m wire.Message, held uint64, exists bool, err error)
+	counter    counter
 }
 
 func newStream(js jetstream.JetStream, cfg Config, partitions int, created time.Time, dead *DeadLetters, marks *Marks, log *zap.Logger) *Stream {
 	s := &Stream{js: js, cfg: cfg, partitions: partitions, created: created, dead: dead, marks: marks, log: log}
 	s.get = newGetter(js, cfg.Name, cfg.RequestTimeout)
-	d := director{nc: js.Conn(), subject: apiPrefix(js) + "DIRECT.GET." + cfg.Name, timeout: cfg.RequestTimeout}
-	s.page = d.page
+	d := director{nc: js.Conn(), stream: cfg.Name, subject: apiPrefix(js) + "DIRECT.GET." + cfg.Name, timeout: cfg.RequestTimeout}
+	s.page, s.lastOfOne, s.firstOfOne = d.page, d.last, d.first
+	s.counter = counter{nc: js.Conn(), subject: apiPrefix(js) + "STREAM.INFO." + cfg.Name}
 	s.lead = newLead(s.followers, func() uint64 { return js.Conn().Stats().Reconnects })
 	return s
 }

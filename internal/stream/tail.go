@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 
+	"github.com/persistd/persistd/internal/readpath"
 	"github.com/persistd/persistd/internal/wire"
 )
 
@@ -18,21 +20,30 @@ type Messages interface {
 	// Page is messages of subject from the sequence from on, without a gap. Any replica answers, also one that is behind; end says that
 	// it has no more. What came before an error is good.
 	Page(ctx context.Context, subject string, from uint64) (messages []wire.Message, end bool, err error)
+	// First is the oldest message of subject at or after the sequence from, and how many there are from it on: held is of one moment during
+	// the call at which m was the oldest, or of one before it. found is also false when none of the servers can tell, as where there are
+	// several and from is not the beginning. It costs little, however many there are.
+	// It is counted by one that has the message last.
+	First(ctx context.Context, subject string, from, last uint64) (m wire.Message, held uint64, found bool, err error)
 }
 
 // Tail reads the end of the log of Messages. It implements [readpath.Tail].
 type Tail struct {
 	Messages Messages
 	Subjects wire.Subjects
+	// Near is how many sequences the key's last event is behind the position at most when where its tail begins is looked for from the
+	// position on, which leaves alone what the log has of long ago. 0 is 1000, which is a few MB.
+	Near uint64
 }
 
 // Tail shows visit the key's events with a sequence above after, in log order, poison ones included; it holds no more than a page of
-// them.
+// them. Those that the last one makes irrelevant may be left out.
 //
 // I6: it sees every event that was acknowledged before the call, because the leader says which is the key's last one:
 //
 //	L ← the key's last event, from the leader                 acknowledged before the call: at or below L
 //	none, or L ≤ after: empty;  L = after+1: it is L alone    one small round trip
+//	L says that those before it do not matter: L alone        one or two more, see [readpath.Overwrites] and [readpath.Chained]
 //	pages of the key's events from after+1, from any replica  complete once they hold L: a replica has the log without a gap up to
 //	                                                          where it is, so one that has L has all before it
 //	not L, or no answer: the rest one by one from the leader
@@ -47,11 +58,50 @@ func (t Tail) Tail(ctx context.Context, partition int, namespace, kind, id strin
 	if !found || last.Sequence <= after {
 		return last.Sequence, nil
 	}
-	r := tailReader{t: t, subject: subject, last: last, from: after + 1, visit: visit}
+	r := tailReader{t: t, subject: subject, last: t.Subjects.Decode(last), from: after + 1, visit: visit}
+	if t.suffices(ctx, subject, kind, id, &r.last, after) {
+		visit(&r.last)
+		return last.Sequence, nil
+	}
 	if err := r.read(ctx); err != nil {
 		return 0, fmt.Errorf("read tail after %d: %w", after, err)
 	}
 	return last.Sequence, nil
+}
+
+// near is Near's default.
+const near = 1000
+
+// suffices reports whether last is all that is needed of the key's events after the sequence after. An error is an answer too: no.
+//
+// Behind a backlog the first event of all that the log holds of the run is looked at. To begin behind the position would do as well, and does
+// where the run has changed its writer before; but it costs the server a look at each block of the log from there on.
+func (t Tail) suffices(ctx context.Context, subject, kind, id string, last *wire.Event, after uint64) bool {
+	switch {
+	case last.Message.Sequence == after+1:
+		return true
+	case kind == wire.KindCheckpoint:
+		return readpath.Overwrites(last, id)
+	case kind != wire.KindRun || !readpath.MayBeChained(last):
+		return false
+	}
+	if last.Message.Sequence-after > cmp.Or(t.Near, near) {
+		if yes, err := t.chained(ctx, subject, last, 1); yes || err != nil {
+			return yes
+		}
+	}
+	yes, err := t.chained(ctx, subject, last, after+1)
+	return yes && err == nil
+}
+
+// chained reports whether last alone is needed of what the log holds of subject from the sequence from on.
+func (t Tail) chained(ctx context.Context, subject string, last *wire.Event, from uint64) (bool, error) {
+	m, held, found, err := t.Messages.First(ctx, subject, from, last.Message.Sequence)
+	if err != nil || !found {
+		return false, err //nolint:wrapcheck // nobody is told: the tail is read.
+	}
+	first := t.Subjects.Decode(m)
+	return readpath.Chained(&first, last, held), nil
 }
 
 // Last implements [readpath.Tail]. It costs as much as the last event is long: the server has no shorter answer.
@@ -83,13 +133,13 @@ func (t Tail) LastAttempt(ctx context.Context, partition int, namespace, runID s
 type tailReader struct {
 	t       Tail
 	subject string
-	last    wire.Message // L, which is in hand and need not be found again
-	from    uint64       // all of the key before it is read; L at the latest
+	last    wire.Event // L, which is in hand and need not be found again
+	from    uint64     // all of the key before it is read; L at the latest
 	visit   func(*wire.Event)
 }
 
 func (r *tailReader) read(ctx context.Context) error {
-	for r.from < r.last.Sequence {
+	for r.from < r.last.Message.Sequence {
 		messages, end, err := r.t.Messages.Page(ctx, r.subject, r.from)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -100,7 +150,7 @@ func (r *tailReader) read(ctx context.Context) error {
 			break
 		}
 	}
-	for r.from < r.last.Sequence {
+	for r.from < r.last.Message.Sequence {
 		m, found, err := r.t.Messages.Next(ctx, r.subject, r.from)
 		if err != nil {
 			return err //nolint:wrapcheck // Tail says what was read.
@@ -110,15 +160,15 @@ func (r *tailReader) read(ctx context.Context) error {
 		}
 		r.take([]wire.Message{m})
 	}
-	r.show(r.last)
+	r.visit(&r.last)
 	return nil
 }
 
 // take keeps the messages before L.
 func (r *tailReader) take(messages []wire.Message) {
 	for _, m := range messages {
-		if m.Sequence >= r.last.Sequence {
-			r.from = r.last.Sequence
+		if last := r.last.Message.Sequence; m.Sequence >= last {
+			r.from = last
 			return
 		}
 		r.show(m)
@@ -165,6 +215,10 @@ func (v served) Next(ctx context.Context, subject string, from uint64) (wire.Mes
 func (v served) Page(ctx context.Context, subject string, from uint64) ([]wire.Message, bool, error) {
 	p, err := v.s.page(ctx, subject, from)
 	return p.messages, p.end, err
+}
+
+func (v served) First(ctx context.Context, subject string, from, last uint64) (wire.Message, uint64, bool, error) {
+	return v.s.first(ctx, subject, from, last)
 }
 
 func found(m wire.Message, err error) (wire.Message, bool, error) {
