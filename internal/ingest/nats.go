@@ -199,12 +199,13 @@ func (c *natsConsumer) delivery(m *nats.Msg) (Delivery, error) {
 	if m.Reply == "" {
 		return Delivery{Status: c.status(m)}, nil
 	}
-	meta, err := m.Metadata()
+	at, err := placeOf(m)
 	if err != nil {
-		return Delivery{}, fmt.Errorf("read message's place: %w", err)
+		return Delivery{}, err
 	}
-	return Delivery{Place: meta.Sequence.Consumer, Behind: meta.NumPending, Message: wire.Message{
-		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: meta.Sequence.Stream, Logged: meta.Timestamp.UTC(),
+	return Delivery{Place: at.consumer, Behind: at.behind, Message: wire.Message{
+		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data,
+		Sequence: at.stream, Logged: at.logged,
 	}}, nil
 }
 
