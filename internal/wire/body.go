@@ -11,10 +11,9 @@ type body struct {
 
 // decodeBody reads the body of an event that was published under a key of kind.
 func decodeBody(kind string, src []byte) (b body, err error) {
-	r := acquireReader(src)
-	defer r.free()
+	r := newReader(src)
 	var op Op
-	if err := b.read(r, kind, &op); err != nil {
+	if err := b.read(&r, kind, &op); err != nil {
 		return b, err
 	}
 	if err := r.end(); err != nil {
@@ -114,16 +113,24 @@ func (b *body) single(kind string, op Op) error {
 
 // readOps reads the list of ops.
 func (b *body) readOps(r *reader, kind string) error {
-	if r.dec.PeekKind() != '[' {
+	list, err := r.list()
+	if err != nil {
+		return err
+	}
+	if !list {
 		if _, err := r.value(); err != nil {
 			return err
 		}
 		return poison(CodeBody, "ops is not an array")
 	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return notJSON(err)
-	}
-	for r.dec.PeekKind() != ']' {
+	for {
+		more, err := r.more()
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
 		if len(b.ops) == MaxOps {
 			return poisonf(CodeBody, "ops holds more than %d ops", MaxOps)
 		}
@@ -135,9 +142,6 @@ func (b *body) readOps(r *reader, kind string) error {
 			return poisonf(CodeBody, "op %d is a %s: only checkpoints, of no attempt, are written under a checkpoint's subject", len(b.ops), op.Type)
 		}
 		b.ops = append(b.ops, op)
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return notJSON(err)
 	}
 	if len(b.ops) == 0 {
 		return poison(CodeBody, "ops is empty: an event has at least one op")

@@ -20,12 +20,17 @@ const (
 func (s Subjects) Decode(m Message) Event {
 	ev := Event{Message: m, Size: len(m.Body)}
 	if err := s.decode(&ev); err != nil {
-		ev.Ops = nil
-		if !errors.As(err, &ev.Poison) {
-			ev.Poison = poison(CodeBody, err.Error())
-		}
+		ev.Ops, ev.Poison = nil, poisonOf(err)
 	}
 	return ev
+}
+
+// poisonOf is a function of its own so that of an event that is good nothing is on the heap but what it refers to.
+func poisonOf(err error) *Poison {
+	if p, ok := errors.AsType[*Poison](err); ok {
+		return p
+	}
+	return poison(CodeBody, err.Error())
 }
 
 func (s Subjects) decode(ev *Event) error {

@@ -1,11 +1,8 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -18,11 +15,11 @@ func CheckState(state []byte, maxDepth int) error {
 	if len(state) > MaxBody {
 		return poisonf(CodeSize, "state has %d bytes, more than %d", len(state), MaxBody)
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(state), readerOptions)
-	if err := dec.SkipValue(); err != nil {
-		return fmt.Errorf("check state: %w", notJSON(err))
+	r := newReader(state)
+	if _, err := r.value(); err != nil {
+		return fmt.Errorf("check state: %w", err)
 	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+	if r.end() != nil {
 		return poison(CodeNotJSON, "state has something after its JSON value")
 	}
 	if d := Depth(state); d > maxDepth {

@@ -181,6 +181,7 @@ func poisons() []poisoned {
 		{"an op named by null", CodeBody, op(`"op":null`)},
 		{"an op in other case", CodeOp, op(`"op":"Step","step":1,"node_id":"n","state":{}`)},
 		{"an attempt as an op", CodeOp, op(`"op":"attempt"`)},
+		{"a list that begins with a NUL", CodeNotJSON, run("{\"ops\":[\x00{\"op\":\"bogus\"}]}")},
 		{"half a list", CodeNotJSON, run(`{"ops":[{"op":"delete_run"}`)},
 		{"a list with a comma at its end", CodeNotJSON, run(`{"ops":[{"op":"delete_run"},]}`)},
 		{"something after a list", CodeNotJSON, run(`{"ops":[{"op":"delete_run"}]}]`)},

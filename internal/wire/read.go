@@ -72,9 +72,8 @@ func AppendLatest(dst []byte, r LatestReply) ([]byte, error) {
 
 // ParseLatest reads what AppendLatest wrote; State is a part of src.
 func ParseLatest(src []byte) (LatestReply, error) {
-	r := acquireReader(src)
-	defer r.free()
-	reply, err := parseLatest(r)
+	r := newReader(src)
+	reply, err := parseLatest(&r)
 	if err != nil {
 		return LatestReply{}, fmt.Errorf("decode reply: %w", err)
 	}

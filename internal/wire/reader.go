@@ -4,67 +4,83 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// decoders saves the reader's own state between events; the body is read in place.
-var decoders = sync.Pool{New: func() any { return &reader{dec: jsontext.NewDecoder(bytes.NewReader(nil))} }}
-
-// Duplicate names are allowed in states: the databases accept them, so refusing would lose what the old store took. Members of
-// the event itself are checked by hand.
-var readerOptions = jsontext.AllowDuplicateNames(true)
 
 // reader reads the members of an event's objects, in one pass:
 //
 //	open; then name and value in turn, until name is nil
 //
-// Names and values are parts of src, but for names with escapes.
+// and, where a value is a list of objects: list; then more and an object in turn, until there is no more. Names and values are parts of
+// src, but for names with escapes.
 type reader struct {
-	src []byte
-	buf bytes.Buffer
-	dec *jsontext.Decoder
+	src   []byte
+	at    int  // what comes next
+	depth int  // of it, as [scan] has it
+	first bool // it is the first of its object or list
+	named bool // it is the value of the name read last
 }
 
-// acquireReader takes a reader of src from the pool; free gives it back, and lets go of src.
-func acquireReader(src []byte) *reader {
-	r := decoders.Get().(*reader) //nolint:forcetypeassert // the pool's New makes nothing else.
-	r.src, r.buf = src, *bytes.NewBuffer(src)
-	r.dec.Reset(&r.buf, readerOptions)
-	return r
+func newReader(src []byte) reader { return reader{src: src, depth: 1, first: true} }
+
+// next goes to where the next value begins: behind the comma or colon before it. What ends the object or list is end, 0 for nothing.
+func (r *reader) next(end byte) (ended bool, err error) {
+	r.at = space(r.src, r.at)
+	delim := byte(',')
+	switch {
+	case r.depth == 1: // the text's only value
+		return false, nil
+	case r.named:
+		delim = ':'
+	case end != 0 && r.at < len(r.src) && r.src[r.at] == end:
+		r.at, r.depth, r.first = r.at+1, r.depth-1, false
+		return true, nil
+	case r.first:
+		return false, nil
+	}
+	if r.at >= len(r.src) || r.src[r.at] != delim {
+		return false, r.notJSON()
+	}
+	r.at = space(r.src, r.at+1)
+	return false, nil
 }
 
-func (r *reader) free() {
-	r.src, r.buf = nil, bytes.Buffer{}
-	r.dec.Reset(&r.buf, readerOptions)
-	decoders.Put(r)
-}
+// begin begins an object or a list.
+func (r *reader) begin() { r.at, r.depth, r.first, r.named = r.at+1, r.depth+1, true, false }
 
 // open begins the next value, which must be an object.
 func (r *reader) open() error {
-	tok, err := r.dec.ReadToken()
-	if err != nil {
-		return notJSON(err)
+	if _, err := r.next(0); err != nil {
+		return err
 	}
-	if tok.Kind() != '{' {
-		return poison(CodeBody, "body is not a JSON object")
+	if r.at < len(r.src) && r.src[r.at] == '{' {
+		r.begin()
+		return nil
 	}
-	return nil
+	if r.at < len(r.src) && r.src[r.at] != '[' { // of a list that is not one, its beginning is not valid either
+		if _, err := r.skip(); err != nil {
+			return err
+		}
+	} else if r.at >= len(r.src) {
+		return r.notJSON()
+	}
+	return poison(CodeBody, "body is not a JSON object")
 }
 
 // name is the name of the object's next member; nil at its end, which is read with it.
 func (r *reader) name() ([]byte, error) {
-	if r.dec.PeekKind() == '}' {
-		if _, err := r.dec.ReadToken(); err != nil {
-			return nil, notJSON(err)
-		}
-		return nil, nil
+	if ended, err := r.next('}'); err != nil || ended {
+		return nil, err
 	}
-	quoted, err := r.value()
+	if r.at >= len(r.src) || r.src[r.at] != '"' {
+		return nil, r.notJSON()
+	}
+	quoted, err := r.skip()
 	if err != nil {
 		return nil, err
 	}
+	r.named = true
 	name, err := unquote(quoted)
 	if err != nil {
 		return nil, notJSON(err)
@@ -72,19 +88,52 @@ func (r *reader) name() ([]byte, error) {
 	return name, nil
 }
 
-// value is the next value.
+// value is the value of the name read last.
 func (r *reader) value() ([]byte, error) {
-	value, err := r.dec.ReadValue()
-	if err != nil {
-		return nil, notJSON(err)
+	if _, err := r.next(0); err != nil {
+		return nil, err
 	}
-	end := int(r.dec.InputOffset())
-	return r.src[end-len(value) : end : end], nil
+	return r.skip()
+}
+
+// skip is the value that begins here.
+func (r *reader) skip() ([]byte, error) {
+	end := scan(r.src, r.at, r.depth)
+	if end < 0 {
+		return nil, r.notJSON()
+	}
+	value := r.src[r.at:end:end]
+	r.at, r.first, r.named = end, false, false
+	return value, nil
+}
+
+// list begins the value of the name read last, if it is a list; else it is as before.
+func (r *reader) list() (ok bool, err error) {
+	before := *r
+	if _, err := r.next(0); err != nil {
+		return false, err
+	}
+	if r.at < len(r.src) && r.src[r.at] == '[' {
+		r.begin()
+		return true, nil
+	}
+	*r = before
+	return false, nil
+}
+
+// more reports whether the list goes on; if not, its end is read.
+func (r *reader) more() (bool, error) {
+	here := *r
+	ended, err := r.next(']')
+	if !ended {
+		*r = here // open reads the comma
+	}
+	return !ended, err
 }
 
 // end is for after the last value: there must be nothing more.
 func (r *reader) end() error {
-	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
+	if space(r.src, r.at) < len(r.src) {
 		return poison(CodeNotJSON, "body has something after its JSON object")
 	}
 	return nil
@@ -98,8 +147,17 @@ func unquote(quoted []byte) ([]byte, error) {
 	return jsontext.AppendUnquote(make([]byte, 0, len(quoted)), quoted)
 }
 
-// parserTooDeep is what the parser says at 10,000 levels, where it gives up; it has no name for it. It is far above MaxDepth.
+// parserTooDeep is what jsontext says at maxNesting levels, where it gives up; it has no name for it.
 const parserTooDeep = "exceeded max depth"
+
+// notJSON says what is wrong with src and where, which the scanner does not know: jsontext goes over it once more.
+func (r *reader) notJSON() error {
+	err := jsontext.NewDecoder(bytes.NewBuffer(r.src), jsontext.AllowDuplicateNames(true)).SkipValue()
+	if err == nil {
+		err = errors.New("its parsers do not agree")
+	}
+	return notJSON(err)
+}
 
 // notJSON says what is wrong and where, as an offset: a reason ends up in logs and dead letters, and the parser's own error names the
 // members of the state on the way.
