@@ -29,8 +29,8 @@ var (
 // bulk is how rows are written by statements that the server has parsed.
 type bulk struct {
 	columns int
-	// values sets the values of a row.
-	values func(to []driver.NamedValue, x row, at place)
+	// values sets the values of a row; before are those of the row before it, nil at the first.
+	values func(to, before []driver.NamedValue, x row, at place)
 	// fits is whether a row can be among them, and what it takes.
 	fits func(x row) (bytes int, ok bool)
 	// unchecked is whether the server need not check again that the row's JSON is JSON.
@@ -43,12 +43,22 @@ func stepFits(x row) (bytes int, ok bool) {
 	return len(x.op.State) + len(x.event.RunID) + len(x.op.NodeID) + bulkRow, !x.event.Message.Logged.IsZero()
 }
 
-// stepValues are the values of appendStep.
-func stepValues(to []driver.NamedValue, x row, at place) {
+// stepValues are the values of appendStep. A string is an allocation more as a value: rows are sorted by their run, so most have the one before's.
+func stepValues(to, before []driver.NamedValue, x row, at place) {
 	var logged driver.Value = string(timeText(make([]byte, 0, 32), x.event.Message.Logged))
-	to[0].Value, to[1].Value, to[2].Value, to[3].Value = x.event.RunID, int64(x.op.Step), x.op.NodeID, x.op.State
+	to[0].Value, to[1].Value, to[2].Value, to[3].Value = sameText(before, 0, x.event.RunID), int64(x.op.Step), sameText(before, 2, x.op.NodeID), x.op.State
 	to[4].Value, to[5].Value, to[6].Value = at.seq, int64(at.gen), int64(x.event.Attempt)
 	to[7].Value, to[8].Value = logged, logged
+}
+
+// sameText is s as a value: the i-th of before, if that is s.
+func sameText(before []driver.NamedValue, i int, s string) driver.Value {
+	if before != nil {
+		if v := before[i].Value; v == s {
+			return v
+		}
+	}
+	return s
 }
 
 // writeBulk writes of rows, to be saved with u, as many from the first on as can be in whole groups, and returns how many that are.
@@ -134,8 +144,11 @@ func (c *conn) save(ctx context.Context, u *upsert, rows []row, a *applier) erro
 	for i := range *args {
 		(*args)[i].Ordinal = i + 1
 	}
+	var before []driver.NamedValue
 	for i, x := range rows {
-		u.bulk.values((*args)[i*n:(i+1)*n], x, a.place(x.event))
+		to := (*args)[i*n : (i+1)*n]
+		u.bulk.values(to, before, x, a.place(x.event))
+		before = to
 	}
 	_, err = st.ExecContext(ctx, *args)
 	if unprepared(c.looked(err)) { // the server was restarted behind a proxy, or a table changed

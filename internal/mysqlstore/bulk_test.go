@@ -1,6 +1,7 @@
 package mysqlstore
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"slices"
 	"strings"
@@ -169,4 +170,18 @@ func TestI7ACheckOfTheOperatorsHoldsAmongMany(t *testing.T) {
 	requireClass(t, batcher.Refused, err)
 	require.Contains(t, Classify(err).Refused, uint64(301))
 	require.Len(t, Classify(err).Refused, 1)
+}
+
+// What the values of a row allocate the collector has to look at, for each step: its state, its place, and its time, once.
+func TestARowOfTheSameRunAsTheOneBeforeTakesFourAllocations(t *testing.T) { //nolint:paralleltest // it counts allocations.
+	ev := save(1_000_000, "run-0001", 17, `{"n":1}`)
+	x := row{&ev, &ev.Ops[0]}
+	before, to := make([]driver.NamedValue, bulkSteps.columns), make([]driver.NamedValue, bulkSteps.columns)
+	stepValues(before, nil, x, place{1, 999_999})
+	require.EqualValues(t, 4, testing.AllocsPerRun(100, func() { stepValues(to, before, x, place{1, 1_000_000}) }))
+
+	other := save(2, "run-0002", 18, `{"n":2}`)
+	other.Ops[0].NodeID = "other"
+	stepValues(to, before, row{&other, &other.Ops[0]}, place{1, 2})
+	require.Equal(t, []any{"run-0002", int64(18), "other", []byte(`{"n":2}`)}, []any{to[0].Value, to[1].Value, to[2].Value, to[3].Value})
 }
