@@ -2,6 +2,7 @@ package wire
 
 // body is what the JSON of an event says.
 type body struct {
+	token   string  // the subject's
 	has     members // of the event itself; those of its ops in ops are not in it
 	id      string  // run_id, or the checkpoint_id outside of ops
 	attempt uint32
@@ -9,8 +10,9 @@ type body struct {
 	ops     []Op
 }
 
-// decodeBody reads the body of an event that was published under a key of kind.
-func decodeBody(kind string, src []byte) (b body, err error) {
+// decodeBody reads the body of an event that was published under a key of kind, which its subject's token spells.
+func decodeBody(kind, token string, src []byte) (b body, err error) {
+	b.token = token
 	r := newReader(src)
 	var op Op
 	if err := b.read(&r, kind, &op); err != nil {
@@ -73,13 +75,17 @@ func (b *body) take(r *reader, m member, op *Op) error {
 	}
 	switch m {
 	case memberRunID:
-		err = text(m, value, &b.id)
+		if len(value) == len(b.token)+2 && string(value[1:len(value)-1]) == b.token && value[0] == '"' {
+			b.id = b.token // nearly always: a string less, for each step
+		} else {
+			err = text(m, value, &b.id)
+		}
 	case memberAttempt:
 		b.attempt, err = attemptNumber(value)
 	case memberContentHash:
 		b.hash, err = contentHash(value)
 	default:
-		err = op.take(m, value)
+		err = op.take(m, value, r.nested)
 	}
 	return err
 }
@@ -181,7 +187,7 @@ func readOp(r *reader, i int) (op Op, err error) {
 		if m == memberOp {
 			err = text(m, value, &which)
 		} else {
-			err = op.take(m, value)
+			err = op.take(m, value, r.nested)
 		}
 		if err != nil {
 			return op, err

@@ -55,7 +55,7 @@ func (s Subjects) decode(ev *Event) error {
 		return err
 	}
 	ev.Size = len(content)
-	b, err := decodeBody(addr.Kind, content)
+	b, err := decodeBody(addr.Kind, addr.Token, content)
 	if err != nil {
 		return err
 	}

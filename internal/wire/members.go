@@ -139,8 +139,8 @@ func (t OpType) fits(has members) error {
 	return nil
 }
 
-// take sets what a member of the op says.
-func (op *Op) take(m member, value []byte) (err error) {
+// take sets what a member of the op says; nested is how deep its value is.
+func (op *Op) take(m member, value []byte, nested int) (err error) {
 	switch m {
 	case memberStep, memberStepID:
 		op.Step, err = integer(m, value)
@@ -157,24 +157,24 @@ func (op *Op) take(m member, value []byte) (err error) {
 		return CheckID(op.ID)
 	case memberState, memberData:
 		op.State = value
-		op.Shallow = Depth(value) <= MaxDepthPortable
-		return shallow(m, value)
+		op.Shallow = nested <= MaxDepthPortable
+		return shallow(m, nested)
 	default:
 		if op.V2 == nil {
 			op.V2 = &V2{}
 		}
-		return op.V2.take(m, value)
+		return op.V2.take(m, value, nested)
 	}
 }
 
-func (v2 *V2) take(m member, value []byte) error {
+func (v2 *V2) take(m member, value []byte, nested int) error {
 	switch m {
 	case memberFrontier:
 		v2.Frontier = value
-		return shallow(m, value)
+		return shallow(m, nested)
 	case memberRecordedIOs:
 		v2.RecordedIOs = value
-		return shallow(m, value)
+		return shallow(m, nested)
 	case memberRNGSeed:
 		n, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil {
@@ -197,9 +197,10 @@ func (v2 *V2) take(m member, value []byte) error {
 	}
 }
 
-func shallow(m member, value []byte) error {
-	if d := Depth(value); d > MaxDepth {
-		return poisonf(CodeDepth, "%s is nested %d deep, more than %d", m, d, MaxDepth)
+// shallow refuses a value that is nested too deep.
+func shallow(m member, nested int) error {
+	if nested > MaxDepth {
+		return poisonf(CodeDepth, "%s is nested %d deep, more than %d", m, nested, MaxDepth)
 	}
 	return nil
 }

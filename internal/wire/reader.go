@@ -20,6 +20,8 @@ type reader struct {
 	depth int  // of it, as [scan] has it
 	first bool // it is the first of its object or list
 	named bool // it is the value of the name read last
+
+	nested int // how deep the value read last is, as [Depth] has it
 }
 
 func newReader(src []byte) reader { return reader{src: src, depth: 1, first: true} }
@@ -98,10 +100,11 @@ func (r *reader) value() ([]byte, error) {
 
 // skip is the value that begins here.
 func (r *reader) skip() ([]byte, error) {
-	end := scan(r.src, r.at, r.depth)
+	end, deepest := scan(r.src, r.at, r.depth)
 	if end < 0 {
 		return nil, r.notJSON()
 	}
+	r.nested = deepest - r.depth + 1
 	value := r.src[r.at:end:end]
 	r.at, r.first, r.named = end, false, false
 	return value, nil

@@ -11,90 +11,95 @@ import (
 const maxNesting = 10_000
 
 // scan is where the JSON value that begins at src[at] ends, or -1: it is not valid JSON (RFC 8259) in valid UTF-8, half a surrogate pair in an
-// escape is in it, or it is nested deeper than maxNesting. depth is that of src[at], from 1 on. Names may be there twice: the databases accept them, so refusing would lose what the old store took.
+// escape is in it, or it is nested deeper than maxNesting. depth is that of src[at], from 1 on; deepest is the greatest that an array or an object
+// in the value has, depth-1 when it is neither. Names may be there twice: the databases accept them, so refusing would lose what the old store took.
 //
 // What it takes jsontext takes, and the other way round; a fuzz test compares the two. It is here because the daemon spends most of what an
 // event costs it in this check: most of a state is text, of which this looks at eight bytes at a time.
-func scan(src []byte, at, depth int) (end int) {
+func scan(src []byte, at, depth int) (end, deepest int) {
 	if at >= len(src) {
-		return -1
+		return -1, 0
 	}
 	switch c := src[at]; {
 	case c == '"':
-		return scanString(src, at)
+		return scanString(src, at), depth - 1
 	case c == '{':
 		return scanObject(src, at, depth)
 	case c == '[':
 		return scanArray(src, at, depth)
 	case c == '-' || '0' <= c && c <= '9':
-		return scanNumber(src, at)
+		return scanNumber(src, at), depth - 1
 	case c == 't':
-		return scanLiteral(src, at, "true")
+		return scanLiteral(src, at, "true"), depth - 1
 	case c == 'f':
-		return scanLiteral(src, at, "false")
+		return scanLiteral(src, at, "false"), depth - 1
 	case c == 'n':
-		return scanLiteral(src, at, "null")
+		return scanLiteral(src, at, "null"), depth - 1
 	}
-	return -1
+	return -1, 0
 }
 
-func scanObject(src []byte, at, depth int) (end int) {
+func scanObject(src []byte, at, depth int) (end, deepest int) {
 	if depth > maxNesting {
-		return -1
+		return -1, 0
 	}
-	at = space(src, at+1)
+	at, deepest = space(src, at+1), depth
 	if at < len(src) && src[at] == '}' {
-		return at + 1
+		return at + 1, deepest
 	}
 	for {
 		if at >= len(src) || src[at] != '"' {
-			return -1
+			return -1, 0
 		}
 		if at = scanString(src, at); at < 0 {
-			return -1
+			return -1, 0
 		}
 		if at = space(src, at); at >= len(src) || src[at] != ':' {
-			return -1
+			return -1, 0
 		}
-		if at = scan(src, space(src, at+1), depth+1); at < 0 {
-			return -1
+		var inner int
+		if at, inner = scan(src, space(src, at+1), depth+1); at < 0 {
+			return -1, 0
 		}
+		deepest = max(deepest, inner)
 		if at = space(src, at); at >= len(src) {
-			return -1
+			return -1, 0
 		}
 		switch src[at] {
 		case ',':
 			at = space(src, at+1)
 		case '}':
-			return at + 1
+			return at + 1, deepest
 		default:
-			return -1
+			return -1, 0
 		}
 	}
 }
 
-func scanArray(src []byte, at, depth int) (end int) {
+func scanArray(src []byte, at, depth int) (end, deepest int) {
 	if depth > maxNesting {
-		return -1
+		return -1, 0
 	}
-	at = space(src, at+1)
+	at, deepest = space(src, at+1), depth
 	if at < len(src) && src[at] == ']' {
-		return at + 1
+		return at + 1, deepest
 	}
 	for {
-		if at = scan(src, at, depth+1); at < 0 {
-			return -1
+		var inner int
+		if at, inner = scan(src, at, depth+1); at < 0 {
+			return -1, 0
 		}
+		deepest = max(deepest, inner)
 		if at = space(src, at); at >= len(src) {
-			return -1
+			return -1, 0
 		}
 		switch src[at] {
 		case ',':
 			at = space(src, at+1)
 		case ']':
-			return at + 1
+			return at + 1, deepest
 		default:
-			return -1
+			return -1, 0
 		}
 	}
 }
@@ -201,12 +206,18 @@ const (
 	highs = 0x8080808080808080
 )
 
-// ascii is how many of text's first bytes are ASCII that stands for itself in a string: no control character, quote or backslash.
+// ascii is how many of text's first bytes are ASCII that stands for itself in a string: no control character, quote or backslash. Names and
+// most values end within eight bytes; where they do not, four times as many are looked at as long as nothing is found.
 func ascii(text []byte) int {
 	at := 0
 	for ; len(text)-at >= 8; at += 8 {
 		if found := special(text[at:]); found != 0 {
 			return at + bits.TrailingZeros64(found)/8
+		}
+		for ; len(text)-at >= 40; at += 32 {
+			if next := text[at+8 : at+40]; special(next)|special(next[8:])|special(next[16:])|special(next[24:]) != 0 {
+				break
+			}
 		}
 	}
 	for ; at < len(text); at++ {

@@ -23,10 +23,14 @@ func oracle(src []byte) int {
 	return int(dec.InputOffset())
 }
 
-// scannedTo is where scan says that the value ends that src[at] begins.
+// scannedTo is where scan says that the value ends that src[at] begins, and it says how deep that is.
 func scannedTo(t testing.TB, src []byte, at int) int {
 	t.Helper()
-	return scan(src, at, 1)
+	end, deepest := scan(src, at, 1)
+	if end >= 0 && deepest != Depth(src[at:end]) {
+		t.Fatalf("%.200q is %d deep, it was said to be %d", src[at:end], Depth(src[at:end]), deepest)
+	}
+	return end
 }
 
 // requireScannedAs requires of scan what jsontext says of src, wherever the eight bytes that are looked at together begin.
@@ -254,7 +258,7 @@ func BenchmarkScan(b *testing.B) {
 		b.Run("ours/"+name, func(b *testing.B) {
 			b.SetBytes(int64(len(src)))
 			for b.Loop() {
-				if end := scan(src, 0, 1); end != len(src) {
+				if end, _ := scan(src, 0, 1); end != len(src) {
 					b.Fatal("no JSON")
 				}
 			}
