@@ -201,9 +201,17 @@ func (s *Stream) tail() Tail { return Tail{Messages: served{s}, Subjects: s.cfg.
 // served are the messages as the stream's servers give them out.
 type served struct{ s *Stream }
 
+// Last asks by direct get where the server is in no cluster, for then who has the log leads it: the server answers that at once, and does not
+// wrap the message in JSON. But a mirror answers as well, and that it has none says nothing: what was not found so is looked for as always. So
+// is what may have been answered through another connection, of whose server it is not known whether it is alone.
 func (v served) Last(ctx context.Context, subject string, after uint64) (wire.Message, bool, error) {
 	if err := v.s.lead.confirm(ctx); err != nil {
 		return wire.Message{}, false, err
+	}
+	if v.s.lead.lone() {
+		if m, exists, err := v.s.lastOfOne(ctx, subject, after); err == nil && exists && v.s.lead.confirmed() {
+			return m, true, nil
+		}
 	}
 	return found(v.s.get.lastAfter(ctx, subject, after))
 }
