@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/admin"
 	"github.com/persistd/persistd/internal/batcher"
@@ -139,13 +138,13 @@ func (d *daemon) start(ctx context.Context) error {
 		Leases: func() { d.set.Wake() }, // the set is made before the service starts
 	}, d.nc, reader, d.tracker, d.status, d.reg, d.log.Named("service"))
 
-	var store batcher.Store = d.store
+	store, joint := batcher.Store(d.store), batcher.Joint(d.store)
 	if d.hooks.store != nil {
-		store = d.hooks.store(store)
+		store, joint = d.hooks.store(store), nil // it is to see every commit
 	}
 	metrics, circuit := batcher.NewMetrics(d.reg), circuitConfig(d.cfg.Poison, batching)
 	shared := batcher.Deps{
-		Store: store, DeadLetters: d.stream.DeadLetters(), Gate: semaphore.NewWeighted(int64(d.cfg.MySQL.Writers)),
+		Store: store, DeadLetters: d.stream.DeadLetters(), Gate: batcher.NewGate(d.cfg.MySQL.Writers, joint),
 		Circuit:  batcher.NewCircuit(circuit, metrics, d.log.Named("poison")),
 		OnCommit: d.committed, Metrics: metrics, Log: d.log.Named("batcher"),
 	}

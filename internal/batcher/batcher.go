@@ -35,9 +35,9 @@ type Committed struct {
 type Deps struct {
 	Store       Store
 	DeadLetters DeadLetters
-	// Gate bounds the commits of all partitions that run at the same time; nil means no bound. A batch is gathered when it has
-	// its place, so that it holds what came while it waited.
-	Gate *semaphore.Weighted
+	// Gate bounds the commits of all partitions that run at the same time, and joins small ones; nil does neither. A batch is gathered when
+	// it has its place, so that it holds what came while it waited.
+	Gate *Gate
 	// Circuit holds back the dead letters when nearly every event is poison; nil never does.
 	Circuit *Circuit
 	// OnCommit is called after each commit, in order, from the batcher's goroutine; it must not block. May be nil.
@@ -65,7 +65,8 @@ const queueEvents = 4096
 //
 //	for the next event, until Close and an empty queue:
 //	    linger, unless it is urgent
-//	    take a place at the gate; gather what else is queued, up to the bounds
+//	    take a place at the gate; gather what else is queued, up to the bounds; or, small, be taken along with others (see [Gate])
+//	        committed with them, all or none → the next; not → alone, as follows
 //	    too much poison → commit what stands before it, wait, look again
 //	    keep dead letters of the gathered poison                     (crash here: read again, kept again: one letter)
 //	    commit                                                       (crash here: all or nothing, read again from the position)
@@ -84,8 +85,9 @@ type Batcher struct {
 	queue    chan *wire.Event
 	room     *semaphore.Weighted
 	phase    atomic.Pointer[Phase]
-	queued   atomic.Int64 // added and not committed
-	waits    load         // added and not in a batch yet
+	queued   atomic.Int64         // added and not committed
+	waits    load                 // added and not in a batch yet
+	stands   atomic.Pointer[turn] // at the gate, in line, until it was found full
 	urged    *urgency
 	oldest   atomic.Int64 // Logged of the oldest event in Run's hands, Unix nanoseconds; 0 when it has none
 	position uint64       // owned by Run
@@ -144,6 +146,7 @@ func (b *Batcher) Add(ctx context.Context, ev wire.Event) error {
 	} else if b.full() { // now that the event is there; before, as the queue may have had to be emptied for it
 		b.urged.ring()
 	}
+	b.deps.Gate.filled(b)
 	return nil
 }
 

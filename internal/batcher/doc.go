@@ -4,7 +4,7 @@
 //
 // Batching is adaptive: while one commit is in flight the next batch fills, up to [Config.MaxRows] and [Config.MaxBytes]. A commit costs the
 // database about as much as several rows do, so a batch that is not full, and that nobody waits for, lingers: commits begin [Config.Linger]
-// apart. An idle partition commits a step at once.
+// apart. An idle partition commits a step at once. Small batches of several partitions that wait for a place at the [Gate] are one transaction.
 //
 //	Add ──▶ queue (bounded in bytes: Add blocks) ──▶ linger ──▶ gather ──▶ commit ──▶ OnCommit
 //	                                                              ▲          │ again, operator: wait and retry, for ever

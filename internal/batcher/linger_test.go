@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -209,7 +208,7 @@ func TestCloseAndTheEndOfTheTermEndALinger(t *testing.T) {
 func TestWhoLingersHoldsNoPlaceAtTheGate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gate := semaphore.NewWeighted(1)
+		gate := batcher.NewGate(1, nil)
 		shared := func(d *batcher.Deps) { d.Gate = gate }
 		one, other := setup(t, batcher.Config{Linger: linger}, shared), setup(t, batcher.Config{Linger: linger}, shared)
 		first, second := one.run(t.Context()), other.run(t.Context())

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -166,7 +165,7 @@ func setup(t *testing.T, cfg batcher.Config, change ...func(*batcher.Deps)) *bun
 	b := &bundle{store: &model{epoch: 7}, graves: &graveyard{letters: map[uint64]wire.Poison{}}, reg: prometheus.NewPedanticRegistry()}
 	deps := batcher.Deps{
 		Store: b.store, DeadLetters: b.graves, Metrics: batcher.NewMetrics(b.reg), Log: zaptest.NewLogger(t),
-		Gate:     semaphore.NewWeighted(4),
+		Gate:     batcher.NewGate(4, nil),
 		OnCommit: func(c batcher.Committed) { b.reports = append(b.reports, c) },
 	}
 	for _, f := range change {

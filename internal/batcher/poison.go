@@ -34,7 +34,7 @@ func (b *Batcher) poisoned(ctx context.Context, batch *Batch, begin time.Time) e
 			if err := b.wait(ctx, retry.NextBackOff(), b.deps.Circuit.refusal()); err != nil {
 				return err
 			}
-			b.gather(batch) // what came since may show that not everything is poison
+			b.gather(batch, 0, 0) // what came since may show that not everything is poison
 			continue
 		}
 		if err := b.bury(ctx, poison); err != nil {

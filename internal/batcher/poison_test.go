@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -66,7 +65,7 @@ func TestI7PoisonIsKeptBeforeThePositionPassesIt(t *testing.T) {
 func TestI7WaitingForADeadLetterHoldsNobodyElseUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gate := semaphore.NewWeighted(1)
+		gate := batcher.NewGate(1, nil)
 		shared := func(d *batcher.Deps) { d.Gate = gate }
 		stuck, free := setup(t, batcher.Config{}, shared), setup(t, batcher.Config{}, shared)
 		for range 100 {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -130,7 +129,7 @@ func TestRefusalThatNamesNobodyIsTriedAgainWithPauses(t *testing.T) {
 func TestI7WaitingForTheLetterOfARefusedEventHoldsNobodyElseUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gate := semaphore.NewWeighted(1)
+		gate := batcher.NewGate(1, nil)
 		shared := func(d *batcher.Deps) { d.Gate = gate }
 		stuck, free := setup(t, batcher.Config{}, shared), setup(t, batcher.Config{}, shared)
 		stuck.store.stale = stale(1)

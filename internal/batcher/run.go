@@ -55,20 +55,31 @@ func (b *Batcher) take(ctx context.Context, first *wire.Event) error {
 		return err
 	}
 	begin := time.Now()
-	if err := b.pass(ctx); err != nil {
-		return err
-	}
-	b.began = time.Now()
 	// The array is the batch's own: a store that was given up on may still look at it.
 	batch := b.part(append(make([]*wire.Event, 0, min(len(b.queue)+1, b.cfg.MaxRows)), first))
 	b.waits.sub(first)
-	b.gather(batch)
+	p, err := b.deps.Gate.enter(ctx, &turn{b: b, batch: batch})
+	if err != nil {
+		return err
+	}
+	b.began = p.at
+	joined, err := p.joined, p.err
+	if len(p.with) > 0 {
+		joined, err = true, b.together(ctx, batch, p)
+	}
+	switch {
+	case joined && err == nil:
+		return b.settle(ctx, batch, begin, nil)
+	case joined: // whose fault it was each finds out alone, and whether it was committed all the same
+		return b.commit(ctx, batch, begin)
+	}
+	b.gather(batch, 0, 0)
 	if poison, _ := poisonOf(batch.Events); len(poison) > 0 {
-		b.leave() // a dead letter can be long in coming; the other partitions' commits go on
+		b.deps.Gate.leave(p) // a dead letter can be long in coming; the other partitions' commits go on
 		return b.poisoned(ctx, batch, begin)
 	}
-	err := b.attempt(ctx, batch, 1)
-	b.leave()
+	err = b.attempt(ctx, batch, 1)
+	b.deps.Gate.leave(p)
 	return b.settle(ctx, batch, begin, err)
 }
 
@@ -82,8 +93,8 @@ func (b *Batcher) part(events []*wire.Event) *Batch {
 	return batch
 }
 
-// gather adds to a batch what is queued behind it, as far as the bounds go.
-func (b *Batcher) gather(batch *Batch) {
+// gather adds to a batch what is queued behind it, as far as the bounds go when others have so many rows and bytes in its transaction already.
+func (b *Batcher) gather(batch *Batch, rows, bytes int) {
 	for {
 		if b.carry == nil {
 			select {
@@ -97,7 +108,7 @@ func (b *Batcher) gather(batch *Batch) {
 			}
 		}
 		ev := b.carry
-		if batch.Rows+len(ev.Ops) > b.cfg.MaxRows || batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
+		if rows+batch.Rows+len(ev.Ops) > b.cfg.MaxRows || bytes+batch.Bytes+ev.Size > b.cfg.MaxBytes || len(batch.Events) >= b.cfg.MaxRows {
 			return
 		}
 		b.carry = nil
@@ -110,11 +121,12 @@ func (b *Batcher) gather(batch *Batch) {
 
 // commit commits a batch whose poison has its dead letters, whatever it takes.
 func (b *Batcher) commit(ctx context.Context, batch *Batch, begin time.Time) error {
-	if err := b.pass(ctx); err != nil {
+	p, err := b.deps.Gate.enter(ctx, &turn{b: b, batch: batch, alone: true})
+	if err != nil {
 		return err
 	}
-	err := b.attempt(ctx, batch, 1)
-	b.leave()
+	err = b.attempt(ctx, batch, 1)
+	b.deps.Gate.leave(p)
 	return b.settle(ctx, batch, begin, err)
 }
 
@@ -152,12 +164,13 @@ func (b *Batcher) settle(ctx context.Context, batch *Batch, begin time.Time, err
 		if err := b.wait(ctx, retry.NextBackOff(), e); err != nil {
 			return err
 		}
-		if err := b.pass(ctx); err != nil {
-			return err
+		p, over := b.deps.Gate.enter(ctx, &turn{b: b, batch: batch, alone: true})
+		if over != nil {
+			return over
 		}
 		times = longer(times, batch, err)
 		err = b.attempt(ctx, batch, times)
-		b.leave()
+		b.deps.Gate.leave(p)
 	}
 	good := writers(batch.Events)
 	b.committed(batch, begin)
@@ -190,7 +203,11 @@ func (b *Batcher) committed(batch *Batch, begin time.Time) {
 // attempt tries once to commit, within so many times the usual time.
 func (b *Batcher) attempt(ctx context.Context, batch *Batch, times int) error {
 	b.enter(Committing, nil)
-	return b.timed(ctx, "commit", times, batch.Bytes, func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
+	err := b.timed(ctx, "commit", times, batch.Bytes, func(ctx context.Context) error { return b.deps.Store.Commit(ctx, batch) })
+	if err == nil {
+		b.deps.Metrics.transactionBatches.Observe(1)
+	}
+	return err
 }
 
 // timeout is an attempt that was cut off.
@@ -260,23 +277,6 @@ func (b *Batcher) retries() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(b.cfg.RetryMin), backoff.WithMaxInterval(b.cfg.RetryMax), backoff.WithMultiplier(2),
 		backoff.WithRandomizationFactor(b.cfg.Jitter), backoff.WithMaxElapsedTime(0))
-}
-
-// pass takes a place at the gate, leave gives it back.
-func (b *Batcher) pass(ctx context.Context) error {
-	if b.deps.Gate == nil {
-		return nil
-	}
-	if err := b.deps.Gate.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait at the gate: %w", context.Cause(ctx))
-	}
-	return nil
-}
-
-func (b *Batcher) leave() {
-	if b.deps.Gate != nil {
-		b.deps.Gate.Release(1)
-	}
 }
 
 // classify is the store's word on err; an error it did not classify passes by itself.

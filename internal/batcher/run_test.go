@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/persistd/persistd/internal/batcher"
 	"github.com/persistd/persistd/internal/wire"
@@ -178,7 +177,7 @@ func TestI3OldEpochWritesNothing(t *testing.T) {
 func TestGateBoundsCommitsAtOneTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gate := semaphore.NewWeighted(2)
+		gate := batcher.NewGate(2, nil)
 		var outs []<-chan error
 		shared := &model{epoch: 7, took: time.Second}
 		for range 5 {

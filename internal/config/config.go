@@ -95,7 +95,7 @@ type MySQL struct {
 	DSN Secret `name:"dsn"`
 	// File that holds the data source name, read once at start; a trailing newline is ignored. Excludes dsn.
 	DSNFile string `name:"dsn-file" secret:"mysql.dsn"`
-	// Commits in flight at most, each on a connection of its own, 1 to 256. More than there are partitions is never used.
+	// Commits in flight at most, each on a connection of its own, 1 to 256; small ones of several partitions are one. More than there are partitions is never used.
 	Writers int `name:"writers" default:"4"`
 	// Connections for reads at most, 1 to 1024.
 	Readers int `name:"readers" default:"8"`

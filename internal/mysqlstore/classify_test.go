@@ -172,7 +172,7 @@ persistd_database_errors_total{class="again",number="0"} 1
 `), "persistd_database_errors_total"))
 	n, err := testutil.GatherAndCount(reg, "go_sql_open_connections")
 	require.NoError(t, err)
-	require.Equal(t, 3, n, "one per pool")
+	require.Equal(t, 4, n, "one per pool")
 	require.NoError(t, s.Close())
 	n, err = testutil.GatherAndCount(reg)
 	require.NoError(t, err)

@@ -68,7 +68,7 @@ func (s *Store) commit(ctx context.Context, r *registration, b *batcher.Batch) (
 		return err
 	}
 	only, more := writers(b.Events)
-	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless, naming: more}
+	a := applier{conn: conn, packet: &s.packet, generation: r.generation, runless: runless[0], naming: more}
 	outcomes, err := a.apply(ctx, b.Events)
 	if err == nil {
 		err = s.refuse(ctx, &a, b.Events, outcomes)

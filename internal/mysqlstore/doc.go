@@ -24,8 +24,8 @@
 //
 // What stands between the first statement and the last is an applier's, which can also apply events that no log orders.
 //
-// Three pools of connections keep the parts from starving each other: commits, reads, and leases with everything else that is rare
-// and must not wait. Migrations open a pool of their own.
+// Four pools of connections keep the parts from starving each other: commits, commits of several partitions, reads, and leases with
+// everything else that is rare and must not wait. Migrations open a pool of their own.
 //
 // Foreign writes: LangGraph-Go's own MySQLStore may go on writing to the same tables. Its upsert knows nothing of log_seq and
 // log_gen and leaves them as they are: 0 in a row that it inserts, the last event's in a row that it overwrites. So its row gives

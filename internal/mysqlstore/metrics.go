@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 		}, []string{"class", "number"}),
 	}
 	all := []prometheus.Collector{m.errors}
-	for name, db := range map[string]*sql.DB{"writers": s.writers, "readers": s.readers, "leases": s.leases} {
+	for name, db := range map[string]*sql.DB{"writers": s.writers, "joints": s.joints, "readers": s.readers, "leases": s.leases} {
 		all = append(all, collectors.NewDBStatsCollector(db, name))
 	}
 	for _, c := range all {

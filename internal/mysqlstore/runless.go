@@ -28,27 +28,38 @@ type knownRuns struct {
 // runlessFor is how long is believed that there are none.
 const runlessFor = time.Second
 
-// none is whether no run of b's partition has a row.
-func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, b *batcher.Batch) (bool, error) {
+// none is, of each batch, whether no run of its partition has a row.
+func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, batches ...*batcher.Batch) (none []bool, err error) {
+	none = make([]bool, len(batches))
+	var unknown []int
 	m.mu.Lock()
-	k, ok := m.known[b.Partition]
-	fresh := !k.none || time.Since(m.asked[b.Partition]) < runlessFor
+	for i, b := range batches {
+		k, ok := m.known[b.Partition]
+		fresh := !k.none || time.Since(m.asked[b.Partition]) < runlessFor
+		none[i] = k.none
+		if !ok || !fresh || k.generation != r.generation || k.epoch != b.Epoch || k.position != b.After {
+			unknown = append(unknown, i)
+		}
+	}
 	m.mu.Unlock()
-	if ok && fresh && k.generation == r.generation && k.epoch == b.Epoch && k.position == b.After {
-		return k.none, nil
+	if len(unknown) == 0 {
+		return none, nil
 	}
 	asked := time.Now()
 	var some bool
 	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM persistd_runs)").Scan(&some); err != nil {
-		return false, fmt.Errorf("ask whether there are runs with attempts: %w", err)
+		return nil, fmt.Errorf("ask whether there are runs with attempts: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.asked == nil {
 		m.asked = map[int]time.Time{}
 	}
-	m.asked[b.Partition] = asked
-	return !some, nil
+	for _, i := range unknown {
+		none[i] = !some
+		m.asked[batches[i].Partition] = asked
+	}
+	return none, nil
 }
 
 // committed remembers what is known once b is committed.

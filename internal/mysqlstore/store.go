@@ -25,7 +25,8 @@ type Store struct {
 	log     *zap.Logger
 	metrics *metrics
 
-	writers, readers, leases *sql.DB
+	// joints are the writers' connections for what CommitAll does.
+	writers, joints, readers, leases *sql.DB
 	reads
 
 	// registered is the log whose partitions are worked on; nil before [Store.Register].
@@ -39,6 +40,7 @@ type Store struct {
 
 var (
 	_ batcher.Store    = (*Store)(nil)
+	_ batcher.Joint    = (*Store)(nil)
 	_ readpath.Rows    = (*Store)(nil)
 	_ partition.Leases = (*Store)(nil)
 )
@@ -61,6 +63,9 @@ func Open(c Config, log *zap.Logger, reg prometheus.Registerer) (_ *Store, err e
 		}
 	}()
 	if s.writers, err = c.openPool(s.servers, c.Writers, writerIdle, writerSession); err != nil {
+		return nil, err
+	}
+	if s.joints, err = c.openPool(s.servers, c.Writers, writerIdle, writerSession, jointSession); err != nil {
 		return nil, err
 	}
 	if s.readers, err = c.openPool(s.servers, c.Readers, time.Minute); err != nil {
@@ -87,7 +92,7 @@ func (s *Store) Close() error {
 	if s.prepared != nil {
 		errs = append(errs, s.prepared.close())
 	}
-	for _, db := range []*sql.DB{s.writers, s.readers, s.leases} {
+	for _, db := range []*sql.DB{s.writers, s.joints, s.readers, s.leases} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

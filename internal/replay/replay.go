@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/persistd/persistd/internal/batcher"
@@ -108,7 +108,8 @@ type Deps struct {
 // Run applies the parts. It waits while log or database are away, until ctx ends; all that is applied by then stays applied and is known to
 // be. The counts are of this call.
 func Run(ctx context.Context, cfg Config, deps Deps) (Counts, error) {
-	r := &run{cfg: cfg, deps: deps, tokens: map[string]bool{}, gate: semaphore.NewWeighted(2)}
+	parallel := max(1, cmp.Or(cfg.Parallel, 2))
+	r := &run{cfg: cfg, deps: deps, tokens: map[string]bool{}, gate: batcher.NewGate(parallel, nil)}
 	for _, id := range cfg.Runs {
 		r.tokens[wire.Token(id)] = true
 	}
@@ -140,7 +141,7 @@ type run struct {
 	cfg    Config
 	deps   Deps
 	tokens map[string]bool // of the runs that are wanted; empty is all
-	gate   *semaphore.Weighted
+	gate   *batcher.Gate
 	pace   *rate.Limiter
 	counts *counter
 	mu     sync.Mutex // guards calls of deps.Refused

@@ -21,6 +21,7 @@ type conn struct{ p *process }
 var (
 	_ partition.Leases    = conn{}
 	_ batcher.Store       = conn{}
+	_ batcher.Joint       = conn{}
 	_ batcher.DeadLetters = conn{}
 	_ readpath.Rows       = conn{}
 	_ readpath.Letters    = conn{}
@@ -134,6 +135,25 @@ func (c conn) Commit(ctx context.Context, b *batcher.Batch) error {
 			break
 		}
 	}
+	return classified(err)
+}
+
+// CommitAll does as one transaction what Commit does of each batch, but for what is broken in how a batch is committed.
+func (c conn) CommitAll(ctx context.Context, batches []*batcher.Batch) error {
+	w := c.p.w
+	for _, b := range batches {
+		if len(w.broken.transactions(b)) > 1 {
+			return &batcher.Error{Class: batcher.Again, Err: errors.New("it commits in more transactions than one")}
+		}
+		if w.broken == announcedBefore {
+			c.p.announce(position.Commit{Partition: b.Partition, From: b.After, To: b.Last()})
+		}
+	}
+	_, err := call(ctx, w, c.p, mysql, "commit together", func() (done, error) { return done{}, w.commitAll(c, batches) })
+	return classified(err)
+}
+
+func classified(err error) error {
 	var told *batcher.Error
 	if err == nil || errors.As(err, &told) {
 		return err

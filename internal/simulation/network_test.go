@@ -81,6 +81,9 @@ func call[T any](ctx context.Context, w *world, p *process, to server, name stri
 		return nothing, err
 	}
 	f := w.fate(w.diceOf(p.title(), name))
+	if w.plan.crowd > 1 && strings.HasPrefix(name, "commit") {
+		f.there += busy
+	}
 	if p == nil && (f.fault == dieBefore || f.fault == dieAfter) {
 		f.fault = lostAnswer
 	}

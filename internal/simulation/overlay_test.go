@@ -56,6 +56,14 @@ var edits = []edit{
 		"batch.Events[:half], batch.Events[half:])", "batch.Events[:half], batch.Events[half+int(broken(`%s`))*(len(batch.Events)-half):])", 500,
 	},
 	{
+		"batches that were not committed together count as committed", "batcher/gate.go",
+		"	p.tell(err)\n	if err != nil {", "	if broken(`%s`) > 0 {\n		p.tell(nil)\n	} else {\n		p.tell(err)\n	}\n	if err != nil {", 500,
+	},
+	{
+		"poison among batches that are committed together has no dead letter", "batcher/gate.go",
+		"t.alone = len(poison) > 0 ||", "t.alone = len(poison) > 0 && broken(`%s`) == 0 ||", 500,
+	},
+	{
 		"a lost message is not missed", "ingest/intake.go",
 		"if d.Place != in.seen+1 {", "if d.Place != in.seen+1 && broken(`%s`) == 0 {", 500,
 	},

@@ -17,7 +17,12 @@ type plan struct {
 	outages      []window
 	acts         []act
 	remade       bool // the stream is made again once all is committed
+	places       int  // at the gate of each replica
+	crowd        int  // how many writes of a worker come one right after the other; see busy
 }
+
+// busy is how much longer commits take where writes come in crowds, and to more partitions: so these wait for each other at the gate.
+const busy = 60 * time.Millisecond
 
 // act is what is done to the replicas, or to the database.
 type act struct {
@@ -50,7 +55,10 @@ func drawPlan(seed uint64) plan {
 		duration: d.between(lease, 5*lease), window: pick(d, []time.Duration{0, 3 * lease, time.Hour}),
 		capacity: pick(d, []int{12, 1000, 1000}),
 		faulty:   pick(d, []float64{0, 0.02, 0.1, 0.25}), slow: pick(d, []float64{0, 0.1, 0.4}),
-		remade: d.chance(0.1),
+		remade: d.chance(0.1), crowd: 1,
+	}
+	if seed%4 == 0 {
+		p.partitions, p.crowd = 3*p.partitions, 4
 	}
 	for range d.n(7) {
 		a := act{at: d.between(0, p.duration), what: pick(d, []deed{kill, kill, kill, killAll, sigstop, sigstop, sigterm}), replica: d.n(p.replicas)}
@@ -73,9 +81,19 @@ func drawPlan(seed uint64) plan {
 			}
 		}
 	}
+	p.places = 1 + d.n(3)
 	p.pause = 2 * p.duration / time.Duration(p.writes)
 	slices.SortFunc(p.acts, func(a, b act) int { return int(a.at - b.at) })
 	return p
+}
+
+// before is the pause before a worker's n-th write.
+func (p *plan) before(n int, d *dice) time.Duration {
+	pause := d.between(0, p.pause)
+	if n%p.crowd != 0 {
+		return 0
+	}
+	return time.Duration(p.crowd) * pause
 }
 
 // again is how long it takes until a dead process is started anew.

@@ -95,7 +95,7 @@ func (s *slot) start() {
 		early := &rowsFirst{Rows: c, tail: p.reader.Tail}
 		p.reader.Rows, p.reader.Tail = early, early
 	}
-	deps := batcher.Deps{Store: c, DeadLetters: c, OnCommit: p.committed, Metrics: counted, Log: zap.NewNop()}
+	deps := batcher.Deps{Store: c, Gate: batcher.NewGate(w.plan.places, c), DeadLetters: c, OnCommit: p.committed, Metrics: counted, Log: zap.NewNop()}
 	p.set = partition.New(partition.Config{
 		Partitions: w.plan.partitions, Lease: lease, ReplayWindow: w.plan.window, TrimEvery: trimEvery, Jitter: -1,
 	}, partition.Deps{

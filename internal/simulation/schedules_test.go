@@ -50,6 +50,7 @@ func (a *total) add(w *world) {
 	a.schedules++
 	a.terms += w.counts.terms
 	a.commits += w.counts.commits
+	a.together += w.counts.together
 	a.events += w.counts.events
 	a.rows += w.counts.rows
 	a.acked += w.counts.acked
@@ -73,8 +74,9 @@ func (a *total) add(w *world) {
 
 func (a *total) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d schedules: %d writes acknowledged, %d commits of %d events and %d rows, %d dead letters, %d terms, %d deaths\n",
-		a.schedules, a.acked, a.commits, a.events, a.rows, a.letters, a.terms, a.crashes)
+	fmt.Fprintf(&s, "%d schedules: %d writes acknowledged, %d commits, some in %d transactions of several, of %d events and %d rows, %d dead letters,"+
+		" %d terms, %d deaths\n",
+		a.schedules, a.acked, a.commits, a.together, a.events, a.rows, a.letters, a.terms, a.crashes)
 	fmt.Fprintf(&s, "held against the log: %d times the database, %d answers to readers, %d answers about a commit\n", a.compared, a.judged, a.told)
 	s.WriteString("calls:")
 	list(&s, a.surfaced[:], faultNames[:])
@@ -92,7 +94,7 @@ func list(s *strings.Builder, n []int, names []string) {
 	}
 }
 
-// every is that each kind of fault happened.
+// every is that each kind of fault happened, and that there was something to be wrong.
 func (a *total) every(t *testing.T) {
 	t.Helper()
 	for i, n := range a.surfaced {
@@ -105,6 +107,12 @@ func (a *total) every(t *testing.T) {
 		require.Positive(t, n, deedNames[i])
 	}
 	require.Positive(t, a.remade)
+	for what, n := range map[string]int{
+		"writes acknowledged": a.acked, "commits": a.commits, "transactions of several": a.together, "dead letters": a.letters, "databases held against the log": a.compared,
+		"answers to readers": a.judged, "answers about a commit": a.told, "deaths": a.crashes, "processes that ended with their log": a.other,
+	} {
+		require.Positive(t, n, what)
+	}
 }
 
 // Every invariant holds after every schedule. A failure prints the seed, and the command that runs it again.

@@ -54,8 +54,8 @@ type run struct {
 }
 
 func (v *worker) work() {
-	for range v.w.plan.writes {
-		time.Sleep(v.d.between(0, v.w.plan.pause)) //nolint:forbidigo // virtual.
+	for n := range v.w.plan.writes {
+		wait(v.w.plan.before(n, v.d))
 		t := v.draw()
 		if seq, ok := v.publish(t); ok && v.d.chance(0.15) {
 			v.committed(t, seq)

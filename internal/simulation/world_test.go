@@ -1,7 +1,9 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +33,7 @@ var injectionNames = [injections]string{
 
 // counts are what a schedule, or many of them, did.
 type counts struct {
-	schedules, terms, commits, events, rows, acked, crashes, letters, compared, judged, told, other, remade int
+	schedules, terms, commits, together, events, rows, acked, crashes, letters, compared, judged, told, other, remade int
 }
 
 // world is a schedule being run: the servers, what happened, and what was wrong with it.
@@ -124,11 +126,40 @@ func (w *world) commit(c conn, b *batcher.Batch, part piece) error {
 	if !part.moves {
 		return nil
 	}
+	w.move(c, b, row)
+	return nil
+}
+
+// commitAll commits all of the batches, or none. Guarded by mu.
+func (w *world) commitAll(c conn, batches []*batcher.Batch) error {
+	var events []*wire.Event
+	for _, b := range batches {
+		done, err := w.fence(c, b, c.row(b.Partition))
+		if err == nil && done {
+			err = &batcher.Error{Class: batcher.Again, Err: fmt.Errorf("partition is at %d already", b.Last())}
+		}
+		if err != nil {
+			return err
+		}
+		events = append(events, b.Events...)
+	}
+	slices.SortFunc(events, func(x, y *wire.Event) int { return cmp.Compare(x.Message.Sequence, y.Message.Sequence) })
+	if err := w.db.apply(events, w.db.generations[c.p.made], w.broken == sequencesUnguarded); err != nil {
+		return err
+	}
+	for _, b := range batches {
+		w.move(c, b, c.row(b.Partition))
+	}
+	w.counts.together++
+	return nil
+}
+
+// move moves the position past b, which is written.
+func (w *world) move(c conn, b *batcher.Batch, row *partitionRow) {
 	w.moved(c, b, row)
 	row.position, row.until, row.writer = b.Last(), time.Now().Add(lease), b.Epoch
 	row.logged = b.Events[len(b.Events)-1].Message.Logged.Truncate(time.Microsecond)
 	w.reached[b.Partition] = max(w.reached[b.Partition], b.Last())
-	return nil
 }
 
 // fence says whether the position may move; done, that it did before.
