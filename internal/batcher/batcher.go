@@ -183,15 +183,9 @@ func (b *Batcher) weight(ev *wire.Event) int64 {
 // weigh is what a message takes beside the event's Size. A plain body is held once, as the states are parts of it; a compressed one is
 // held beside what it decompressed to. Headers may be as large as 64 KiB.
 func weigh(m *wire.Message) int {
-	held := eventOverhead
+	held := eventOverhead + m.HeaderSize()
 	if m.Header.Get(wire.HeaderEncoding) != "" {
 		held += len(m.Body)
-	}
-	for key, values := range m.Header {
-		held += len(key)
-		for _, v := range values {
-			held += len(v)
-		}
 	}
 	return held
 }

@@ -204,7 +204,7 @@ func (c *natsConsumer) delivery(m *nats.Msg) (Delivery, error) {
 		return Delivery{}, err
 	}
 	return Delivery{Place: at.consumer, Behind: at.behind, Message: wire.Message{
-		Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data,
+		Subject: m.Subject, Header: wire.Header(m.Header), HeaderBytes: m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data), Body: m.Data,
 		Sequence: at.stream, Logged: at.logged,
 	}}, nil
 }

@@ -3,9 +3,12 @@ package ingest
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
@@ -94,6 +97,32 @@ func TestEventsKeepTheirBytes(t *testing.T) {
 	for i, ev := range events {
 		require.Equal(t, int32(i+1), ev.Ops[0].Step)
 		require.Len(t, ev.Ops[0].State, 1002)
+	}
+}
+
+// What the headers take need not be counted.
+func TestEventsKnowHowMuchTheirHeadersAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stacktest.NATS(t).URL(), Config{})
+	for _, trace := range []string{"", "x", strings.Repeat("x", 5000)} {
+		m := nats.NewMsg("persistd.write.default.run.run-001")
+		m.Data = []byte(`{"step":1,"node_id":"n","state":{}}`)
+		if trace != "" {
+			m.Header = nats.Header{"Trace": {trace}, wire.HeaderMsgID: {"id-" + strconv.Itoa(len(trace))}}
+		}
+		ack, err := w.js.PublishMsg(within(t), m)
+		require.NoError(t, err)
+		var got wire.Message
+		err = w.reader.Read(within(t), 0, wire.Place{Sequence: ack.Sequence - 1}, func(_ context.Context, ev wire.Event) error {
+			got = ev.Message
+			return errEnough
+		}, nil)
+		require.ErrorIs(t, err, errEnough)
+		want := 0
+		if len(m.Header) > 0 {
+			want = len("NATS/1.0\r\n" + "Trace: " + trace + "\r\n" + wire.HeaderMsgID + ": " + m.Header.Get(wire.HeaderMsgID) + "\r\n\r\n")
+		}
+		require.Equal(t, want, got.HeaderBytes)
 	}
 }
 

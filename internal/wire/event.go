@@ -13,12 +13,29 @@ type Message struct {
 	Subject string
 	// Header holds the headers; nil when there are none.
 	Header Header
+	// HeaderBytes is how many bytes the headers had as they came; 0 when that is not known. See [Message.HeaderSize].
+	HeaderBytes int
 	// Body is the payload as published, compressed or not. It is never modified.
 	Body []byte
 	// Sequence is the message's log sequence: unique in the stream, rising in every partition.
 	Sequence uint64
 	// Logged is when the server took the message into the log.
 	Logged time.Time
+}
+
+// HeaderSize is about how many bytes the headers have. Where it is not known they are counted, which takes longer than all that is done with them.
+func (m *Message) HeaderSize() int {
+	if m.HeaderBytes > 0 {
+		return m.HeaderBytes
+	}
+	size := 0
+	for key, values := range m.Header {
+		size += len(key)
+		for _, v := range values {
+			size += len(v)
+		}
+	}
+	return size
 }
 
 // Place is the place of an event in the log: its sequence, and when it was logged. A log that lost its end gives sequences out again, but not
