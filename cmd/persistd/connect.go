@@ -89,7 +89,7 @@ func (d *daemon) openStore(ctx context.Context) (limits mysqlstore.Limits, err e
 	}
 	d.store = store
 	reader, err := ingest.New(d.js, ingest.Config{
-		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(),
+		Stream: d.stream.Name(), Created: d.stream.Created(), Subjects: d.stream.Subjects(), Partitions: d.stream.Partitions(),
 	}, d.log.Named("ingest"), d.reg)
 	if err != nil {
 		return limits, err //nolint:wrapcheck // it names the setting.

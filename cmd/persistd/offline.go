@@ -60,7 +60,9 @@ func openOffline(ctx context.Context, cfg config.Config, dsn config.Secret, what
 		return nil, err //nolint:wrapcheck // it says what was looked for.
 	}
 	reg := prometheus.NewRegistry()
-	o.reader, err = ingest.New(o.js, ingest.Config{Stream: o.stream.Name(), Created: o.stream.Created(), Subjects: o.stream.Subjects()}, log, reg)
+	o.reader, err = ingest.New(o.js, ingest.Config{
+		Stream: o.stream.Name(), Created: o.stream.Created(), Subjects: o.stream.Subjects(), Partitions: o.stream.Partitions(),
+	}, log, reg)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the setting.
 	}

@@ -19,6 +19,9 @@
 // A transaction too large for one message is several, side by side in the log; they are delivered as one event once the last was read.
 // Until then nothing moves: a session that ends in the middle has read them for nothing, and the next one begins with the first.
 //
+// A reader that has all partitions of the log, and is far behind in each, reads them through one consumer; see sharing. A session does not know
+// whose consumer it has.
+//
 // Back-pressure: at most one pull is open, bounded in messages and in bytes, and the next is asked for when all of it is delivered, or
 // held as parts of a transaction.
 package ingest

@@ -14,6 +14,8 @@ type metrics struct {
 	bytes  *prometheus.CounterVec
 	poison *prometheus.CounterVec
 	resets *prometheus.CounterVec
+	shared prometheus.Gauge
+	failed prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -34,8 +36,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "persistd_ingest_resets_total",
 			Help: "The number of times a partition's reader had to start again after the event delivered last, by partition.",
 		}, []string{"partition"}),
+		shared: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "persistd_ingest_shared",
+			Help: "1 while all partitions are read through one consumer, to catch up with a backlog; else 0.",
+		}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "persistd_ingest_shared_failures_total",
+			Help: "The number of times the consumer of all partitions failed, and each was read through its own again after the event delivered last.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.events, m.bytes, m.poison, m.resets} {
+	for _, c := range []prometheus.Collector{m.events, m.bytes, m.poison, m.resets, m.shared, m.failed} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register reader metrics: %w", err)
 		}

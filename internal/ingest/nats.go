@@ -52,6 +52,12 @@ func (n natsServer) Open(ctx context.Context, partition int, from uint64) (Consu
 	return n.open(ctx, n.cfg.Subjects.LogPartition(partition), from)
 }
 
+func (n natsServer) OpenAll(ctx context.Context, from uint64) (Consumer, error) {
+	n.cfg.ReadAheadBytes = n.cfg.pullBytes()
+	c, _, err := n.open(ctx, "", from)
+	return c, err
+}
+
 // open makes a consumer of what filter matches, of everything if it is empty.
 func (n natsServer) open(ctx context.Context, filter string, from uint64) (_ Consumer, behind uint64, err error) {
 	nc := n.js.Conn()

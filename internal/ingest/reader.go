@@ -65,13 +65,18 @@ func NewOn(server Server, cfg Config, log *zap.Logger, reg prometheus.Registerer
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{server: server, cfg: cfg, log: log.With(zap.String("stream", cfg.Stream)), metrics: m}, nil
+	log = log.With(zap.String("stream", cfg.Stream))
+	if cfg.Partitions > 1 {
+		server = newSharing(server, cfg, log, m)
+	}
+	return &Reader{server: server, cfg: cfg, log: log, metrics: m}, nil
 }
 
 // Read calls deliver with every event of partition after the place after, in log order and each once, until ctx ends or deliver
 // returns an error, and returns that. It waits while the server is away. deliver may block; the reader then holds no more than its
-// read-ahead. An event's bytes are the event's own. pending, which may be nil, is told after each event how many messages of the
-// partition were behind it in the log when the server sent it, and while the parts of a transaction come, which are behind it still.
+// read-ahead. An event's bytes are the event's own. pending, which may be nil, is told when a session begins, and after each event, how many
+// messages of the partition were behind it in the log when the server sent it, and while the parts of a transaction come, which are behind it
+// still. Where the partitions are read through one consumer that is an estimate, until all was read.
 //
 // I5: consecutive messages of the partition that are the parts of one transaction are delivered as one event, with the sequence of the
 // last. Parts without their others are delivered as poison ([wire.CodePart]), each by itself; a transaction that is not complete at
@@ -93,11 +98,18 @@ func (r *Reader) Read(ctx context.Context, partition int, after wire.Place, deli
 		before := p.last
 		err := p.session(ctx)
 		var ended *endError
+		var anew *anewError
 		switch {
 		case errors.As(err, &ended):
 			return ended.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.As(err, &anew): // nothing is wrong, and sharing sees that it does not happen often
+			gone = time.Time{} // the server had the stream
+			if p.last != before {
+				wait.Reset()
+			}
+			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			if gone.IsZero() {
 				gone = time.Now()

@@ -214,9 +214,12 @@ func TestConfigReportsAllViolations(t *testing.T) {
 	t.Parallel()
 	err := Config{
 		Created: time.Unix(0, 1), ReadAheadMessages: -1, ReadAheadBytes: -1, Heartbeat: time.Millisecond,
-		RequestTimeout: -1, MaxWait: -1, GoneAfter: -1,
+		RequestTimeout: -1, MaxWait: -1, GoneAfter: -1, Partitions: 257, Sharing: Sharing{Gather: -1, Stall: -1, Pause: 2, MaxPause: 1},
 	}.Validate()
-	for _, want := range []string{"stream", "created", "subject prefix", "read-ahead messages", "read-ahead bytes", "heartbeat", "request timeout", "longest wait", "gone after"} {
+	for _, want := range []string{
+		"stream", "created", "subject prefix", "read-ahead messages", "read-ahead bytes", "heartbeat", "request timeout", "longest wait", "gone after",
+		"partitions 257", "backlog 0", "distance 0", "gather -1ns", "takes nothing -1ns", "pauses 2ns to 1ns",
+	} {
 		require.ErrorContains(t, err, want)
 	}
 	_, err = New(nil, Config{}, zap.NewNop(), prometheus.NewRegistry())

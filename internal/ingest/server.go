@@ -17,6 +17,8 @@ type Server interface {
 	// Open makes a consumer of partition, which begins with the first message at or after the sequence from. It sends nothing before
 	// it is asked. behind is how many such messages there are.
 	Open(ctx context.Context, partition int, from uint64) (c Consumer, behind uint64, err error)
+	// OpenAll makes a consumer of all messages of the stream, of whatever partition or of none, as Open does of one's.
+	OpenAll(ctx context.Context, from uint64) (Consumer, error)
 	// Stream says when the stream was made, in whole microseconds, and the sequence of its last message, trimmed or not.
 	Stream(ctx context.Context) (made time.Time, last uint64, err error)
 	// Logged says when the message at seq was logged; found is false when the stream does not hold it.
@@ -25,7 +27,7 @@ type Server interface {
 	Pending(ctx context.Context, partition int, after uint64) (int64, error)
 }
 
-// Consumer sends the messages of a partition, in log order. What it sent may be lost on the way, or come twice; that it is gone with its
+// Consumer sends the messages of a partition, or of the whole stream, in log order. What it sent may be lost on the way, or come twice; that it is gone with its
 // stream, or forgotten, it may say or not. One goroutine has it.
 type Consumer interface {
 	// Ask opens a pull, by number: the consumer may send so many messages more, and shows heartbeats while there are none.
@@ -43,7 +45,7 @@ type Consumer interface {
 type Delivery struct {
 	// Place is the message's number among those that the consumer sent, from 1 on without a gap; 0 of a Status.
 	Place uint64
-	// Behind is how many messages of the partition were in the log behind this one when it was sent.
+	// Behind is how many messages that the consumer is of were in the log behind this one when it was sent.
 	Behind  uint64
 	Message wire.Message
 	Status  Status

@@ -14,7 +14,10 @@ import (
 // servedLog is the log as a replica's readers are served it.
 type servedLog struct{ p *process }
 
-// consumer sends the messages of a partition: some are lost, come twice or too early; some sessions fall silent.
+// all is the partition of a consumer that sends every message.
+const all = -1
+
+// consumer sends the messages of a partition, or all: some are lost, come twice or too early; some sessions fall silent.
 type consumer struct {
 	p         *process
 	d         *dice
@@ -35,6 +38,12 @@ func (s servedLog) Attend(ctx context.Context) (context.Context, func(), error) 
 	return attended, release, nil
 }
 
+func (s servedLog) OpenAll(ctx context.Context, from uint64) (ingest.Consumer, error) {
+	c, _, err := s.Open(ctx, all, from)
+	return c, err
+}
+
+// Open exaggerates at times how much is behind, by which readers choose their consumers: they must be right whichever they choose.
 func (s servedLog) Open(ctx context.Context, partition int, from uint64) (ingest.Consumer, uint64, error) {
 	w := s.p.w
 	name := fmt.Sprint("consumer ", partition)
@@ -43,7 +52,18 @@ func (s servedLog) Open(ctx context.Context, partition int, from uint64) (ingest
 	c.made = st.made
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return c, uint64(len(w.log.from(partition, from))), err
+	if partition == all && err == nil {
+		w.injected[sharedConsumer]++
+	}
+	return c, c.behind(len(w.log.from(partition, from))), err
+}
+
+// behind is how many are said to be behind. Guarded by world.mu.
+func (c *consumer) behind(n int) uint64 {
+	if !c.p.w.healed.Load() && c.d.chance(c.p.w.plan.exaggerates) {
+		n += 1 + c.d.n(20)
+	}
+	return uint64(n)
 }
 
 // state is what a stream says of itself.
@@ -183,7 +203,10 @@ func (c *consumer) send() (grown <-chan struct{}, err error) {
 			break
 		}
 		c.place, c.left, c.from = c.place+1, c.left-1, m.Sequence+1
-		d := ingest.Delivery{Place: c.place, Behind: uint64(len(rest) - i - 1), Message: m}
+		d := ingest.Delivery{Place: c.place, Behind: c.behind(len(rest) - i - 1), Message: m}
+		if c.partition == all {
+			w.injected[sharedMessage]++
+		}
 		if !faulty || !c.d.chance(w.plan.faulty/4) {
 			c.ready = append(c.ready, d)
 			continue

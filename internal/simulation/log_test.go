@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -111,8 +112,16 @@ func (l *log) trim(partition int, position uint64, before time.Time) {
 	l.stored[partition] = l.stored[partition][n:]
 }
 
-// from is where in what is stored of partition the sequence from would be.
+// from is what is stored of partition, or of all, from the sequence from on.
 func (l *log) from(partition int, from uint64) []wire.Message {
+	if partition == all {
+		var rest []wire.Message
+		for p := range l.stored {
+			rest = append(rest, l.from(p, from)...)
+		}
+		slices.SortFunc(rest, func(a, b wire.Message) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		return rest
+	}
 	messages := l.stored[partition]
 	n, _ := slices.BinarySearchFunc(messages, from, func(m wire.Message, seq uint64) int {
 		switch {

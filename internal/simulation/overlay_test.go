@@ -84,6 +84,23 @@ var edits = []edit{
 		"	for i := range known {\n", "	for i := range known {\n		if known[i].ev.Message.Sequence%%10 == 0 && broken(`%s`) > 0 {\n			continue\n		}\n", 200,
 	},
 	{
+		"a lane leaves out a message in ten", "ingest/lane.go",
+		"	return m.Sequence >= l.from &&", "	return (m.Sequence%%10 > 0 || broken(`%s`) == 0) && m.Sequence >= l.from &&", 500,
+	},
+	{
+		"a lane does not look at the whole tape", "ingest/lane.go",
+		"			l.rest = l.at.deliveries\n",
+		"			l.rest = l.at.deliveries\n			if n := broken(`%s`) * uint64(len(l.rest)/2); n > 0 {\n				l.rest, l.looked = l.rest[n:], l.looked+n\n			}\n", 500,
+	},
+	{
+		"the consumer of all partitions begins too late", "ingest/sharing.go",
+		"s.OpenAll(ctx, start)", "s.OpenAll(ctx, start+broken(`%s`))", 500,
+	},
+	{
+		"a partition has another one's lane", "ingest/sharing.go",
+		"	return g.lanes[partition], g", "	return g.lanes[(partition+int(broken(`%s`)))%%len(g.lanes)], g", 500,
+	},
+	{
 		"a tail that was not answered in time counts as empty", "readpath/reader.go",
 		"		if err != nil {\n			return 0, fmt.Errorf(\"read tail", "		if err != nil && (!errors.Is(err, context.DeadlineExceeded) || broken(`%s`) == 0) {\n			return 0, fmt.Errorf(\"read tail", 1000,
 	},

@@ -3,6 +3,8 @@ package simulation
 import (
 	"slices"
 	"time"
+
+	"github.com/persistd/persistd/internal/ingest"
 )
 
 // plan is a schedule: what is drawn before it begins.
@@ -16,9 +18,11 @@ type plan struct {
 	faulty, slow float64       // how likely a call fails, or is slow
 	outages      []window
 	acts         []act
-	remade       bool // the stream is made again once all is committed
-	places       int  // at the gate of each replica
-	crowd        int  // how many writes of a worker come one right after the other; see busy
+	sharing      ingest.Sharing
+	exaggerates  float64 // how likely a server says that more is behind than is
+	remade       bool    // the stream is made again once all is committed
+	places       int     // at the gate of each replica
+	crowd        int     // how many writes of a worker come one right after the other; see busy
 }
 
 // busy is how much longer commits take where writes come in crowds, and to more partitions: so these wait for each other at the gate.
@@ -80,6 +84,12 @@ func drawPlan(seed uint64) plan {
 				p.duration = max(p.duration, at+d.between(lease, 5*lease))
 			}
 		}
+	}
+	// Drawn last, so that the rest is what it was before there was any of it.
+	p.exaggerates = pick(d, []float64{0, 0.3, 0.9, 1})
+	p.sharing = ingest.Sharing{
+		Backlog: uint64(1 + d.n(8)), Apart: uint64(pick(d, []int{3, 1000, 1000, 1000})), Gather: d.between(lease/100, lease/2),
+		Stall: d.between(lease/100, lease/2), Pause: d.between(lease/100, lease/4), MaxPause: lease,
 	}
 	p.places = 1 + d.n(3)
 	p.pause = 2 * p.duration / time.Duration(p.writes)

@@ -81,7 +81,7 @@ func (s *slot) start() {
 	}
 	events, err := ingest.NewOn(servedLog{p}, ingest.Config{
 		Stream: "PERSISTD", Created: p.made, Subjects: subjects, ReadAheadMessages: 6, Heartbeat: heartbeat, RequestTimeout: requestTimeout,
-		MaxWait: 100 * time.Millisecond, Jitter: -1, GoneAfter: lease,
+		MaxWait: 100 * time.Millisecond, Jitter: -1, GoneAfter: lease, Partitions: w.plan.partitions, Sharing: w.plan.sharing,
 	}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)

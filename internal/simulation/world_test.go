@@ -12,7 +12,7 @@ import (
 	"github.com/persistd/persistd/internal/wire"
 )
 
-// injection is a fault that no call has.
+// injection is a fault that no call has, or what else is to happen.
 type injection int
 
 const (
@@ -24,11 +24,14 @@ const (
 	followerBehind
 	publishedAgain
 	logFull
+	sharedConsumer
+	sharedMessage
 	injections
 )
 
 var injectionNames = [injections]string{
-	"message lost", "message twice", "message early", "pull over", "consumer gone", "follower behind", "published again", "log full",
+	"message lost", "message twice", "message early", "pull over", "consumer gone", "follower behind", "published again", "log full", "consumer of all partitions",
+	"message through it",
 }
 
 // counts are what a schedule, or many of them, did.
