@@ -147,6 +147,9 @@ func (r *replaying) run(ctx context.Context) (*replayed, error) {
 			return nil, err //nolint:wrapcheck // it says what was asked for.
 		}
 		settings.Batch = batchConfig(r.o.cfg, limits)
+		if cmd.To != "" { // nobody else writes there
+			settings.Parallel = r.o.cfg.MySQL.Writers
+		}
 	}
 	for _, p := range settings.Parts {
 		report.Parts = append(report.Parts, replayedPart{p.Partition, p.After, p.Until, p.Position})

@@ -191,6 +191,13 @@ func TestReplayFillsANewDatabase(t *testing.T) {
 	require.ErrorContains(t, err, "schema has migrations pending")
 	r := s.replay("--to="+dsn, "--migrate", "--name=copy")
 	require.Equal(t, r.Counts.Events, r.Counts.Applied+r.Counts.Same+r.Counts.Duplicates+r.Counts.Deleted)
+	log, err := s.js.Stream(t.Context(), "PERSISTD")
+	require.NoError(t, err)
+	for _, part := range r.Parts {
+		end, err := log.GetLastMsgForSubject(t.Context(), fmt.Sprintf("persistd.log.%d.>", part.Partition))
+		require.NoError(t, err)
+		require.Equal(t, end.Sequence, part.Until, "partition %d ends with its own last event: what lies beyond is waited for", part.Partition)
+	}
 
 	there := newStack(t, s.url, dsn)
 	c := there.clean("--replay=copy", "--pause=0s")

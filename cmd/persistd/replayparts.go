@@ -44,9 +44,9 @@ func (r *replaying) parts(ctx context.Context) (parts []replay.Part, err error) 
 		if !r.wants(p) {
 			continue
 		}
-		until := info.Last
-		if r.applied {
-			until = r.positions[p]
+		until, err := r.until(ctx, p, info.Last)
+		if err != nil {
+			return nil, err
 		}
 		after, found, err := r.begin(ctx, p, since)
 		if err != nil {
@@ -57,6 +57,16 @@ func (r *replaying) parts(ctx context.Context) (parts []replay.Part, err error) 
 		}
 	}
 	return parts, nil
+}
+
+// until is where the events of a partition end that are to be applied: last was the log's end as it began. Of a partition that ends before that its own
+// end counts, with which whoever reads it knows at once that nothing more is to come.
+func (r *replaying) until(ctx context.Context, p int, last uint64) (uint64, error) {
+	if r.applied {
+		return r.positions[p], nil
+	}
+	end, err := r.o.stream.End(ctx, p)
+	return min(end, last), err //nolint:wrapcheck // it says what was looked for.
 }
 
 // begin is where the events of a partition begin that were asked for.

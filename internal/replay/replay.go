@@ -85,7 +85,7 @@ type Config struct {
 	DryRun bool
 	// Rate is how many events are applied a second at most; 0 is as fast as it goes.
 	Rate float64
-	// Parallel is how many partitions are applied at a time; 0 is 2.
+	// Parallel is how many batches are committed at a time; 0 is 2, which leaves a database room for others.
 	Parallel int
 	// Batch is how batches are made, with its defaults.
 	Batch batcher.Config
@@ -118,10 +118,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Counts, error) {
 	}
 	r.counts = newCounter()
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, cfg.Parallel))
-	if cfg.Parallel == 0 {
-		group.SetLimit(2)
-	}
+	group.SetLimit(cfg.reading(parallel))
 	for _, part := range cfg.Parts {
 		if !part.Done() {
 			group.Go(func() error {
@@ -134,6 +131,18 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Counts, error) {
 	}
 	err := group.Wait()
 	return r.counts.counts(), err
+}
+
+// mostReading is how many partitions are read at a time at most, if no more batches are committed at a time. Each holds a queue of events.
+const mostReading = 16
+
+// reading is how many partitions are read at a time: all, if they are not too many, for then one consumer may do. Where the rate is bounded they
+// would only wait for each other.
+func (c *Config) reading(parallel int) int {
+	if c.Rate > 0 {
+		return parallel
+	}
+	return max(parallel, mostReading)
 }
 
 // run is one replay at work.

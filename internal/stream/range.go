@@ -22,6 +22,18 @@ func (s *Stream) Since(ctx context.Context, partition int, t time.Time) (after u
 	return s.justBefore(partition, m, err)
 }
 
+// End is the sequence of the last message of partition; 0 when there is none.
+func (s *Stream) End(ctx context.Context, partition int) (uint64, error) {
+	m, err := s.get.last(ctx, s.cfg.Subjects.LogPartition(partition))
+	switch {
+	case errors.Is(err, errNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("find end of partition %d: %w", partition, err)
+	}
+	return m.Sequence, nil
+}
+
 func (s *Stream) justBefore(partition int, m wire.Message, err error) (after uint64, found bool, _ error) {
 	switch {
 	case errors.Is(err, errNotFound):
