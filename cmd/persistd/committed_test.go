@@ -25,6 +25,27 @@ func deaf(r *readpath.Reader) { r.Positions = position.NewTracker(r.Partitions) 
 // trusting is a reader that asks the database for no position: it hears of a commit, or waits.
 func trusting(r *readpath.Reader) { r.Recheck = time.Hour }
 
+// savedWhenItReturns has workers save n steps each, from the step first on, and look for each one's row.
+func (s *stack) savedWhenItReturns(st client.Store[json.RawMessage], workers, first, n int) error {
+	s.t.Helper()
+	var all errgroup.Group
+	for worker := range workers {
+		all.Go(func() error {
+			run := fmt.Sprintf("run-%d", worker)
+			for step := first; step < first+n; step++ {
+				if err := st.SaveStep(s.t.Context(), run, step, "n", json.RawMessage(`{}`)); err != nil {
+					return err
+				}
+				if s.rows("run_id = ? AND step = ?", run, step) != 1 {
+					return fmt.Errorf("step %d of %s has no row", step, run)
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
 func TestACommittedStepHasItsRowWhenSaveStepReturns(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -39,23 +60,28 @@ func TestACommittedStepHasItsRowWhenSaveStepReturns(t *testing.T) {
 			s := sharedStack(t)
 			s.serveHere(hooks{store: slow(4).store, reads: row.reads})
 			st := s.open(client.WithDurability(client.Committed))
-			var all errgroup.Group
-			for worker := range 16 {
-				all.Go(func() error {
-					for step := range 3 {
-						run := fmt.Sprintf("run-%d", worker)
-						if err := st.SaveStep(t.Context(), run, step, "n", json.RawMessage(`{}`)); err != nil {
-							return err
-						}
-						if s.rows("run_id = ? AND step = ?", run, step) != 1 {
-							return fmt.Errorf("step %d of %s has no row", step, run)
-						}
-					}
-					return nil
-				})
-			}
-			require.NoError(t, all.Wait())
+			require.NoError(t, s.savedWhenItReturns(st, 16, 0, 3))
 		})
+	}
+}
+
+// A client with many waiting hears of their commits; and what it hears is true.
+func TestManyCommittedStepsHaveTheirRowsWhenSaveStepReturns(t *testing.T) {
+	t.Parallel()
+	s := sharedStack(t)
+	d := s.serveHere(hooks{})
+	st := s.open(client.WithDurability(client.Committed))
+	const workers = 32
+	asked := func() float64 {
+		return s.metrics(d)[`persistd_request_duration_seconds_count{result="ok",verb="committed"}`]
+	}
+	var before float64
+	for round, heard := 0, false; !heard; round++ {
+		require.Less(t, round, 1000, "each asks")
+		before = asked()
+		require.NoError(t, s.savedWhenItReturns(st, workers, 2*round, 2))
+		require.Positive(t, asked(), "the first did not know of anybody's commits")
+		heard = asked()-before < workers
 	}
 }
 

@@ -16,6 +16,18 @@ type Commit struct {
 	Rejected map[uint64]wire.Poison
 }
 
+// CommitOf is the commit that a tells of.
+func CommitOf(a wire.Announcement) Commit {
+	c := Commit{Partition: a.Partition, From: a.From, To: a.Position}
+	for seq, r := range a.Rejected {
+		if c.Rejected == nil {
+			c.Rejected = map[uint64]wire.Poison{}
+		}
+		c.Rejected[seq] = wire.Poison{Code: r.Code, Reason: r.Reason, ErrorNumber: r.ErrorNumber}
+	}
+	return c
+}
+
 // Outcome is what became of an event that the position has passed.
 type Outcome struct {
 	// Known says that the commit that passed the event was seen; if it was not, the event may have become a dead letter.

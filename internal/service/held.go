@@ -27,7 +27,7 @@ func (s *Service) committed(held context.Context, namespace string, q wire.Commi
 	var out wire.CommittedReply
 	switch {
 	case err == nil && rejected != nil:
-		out.Rejected = &wire.Rejection{Code: rejected.Code, Reason: rejected.Reason, ErrorNumber: rejected.ErrorNumber}
+		out.Rejected = wire.RejectionOf(rejected)
 	case err == nil:
 		out.Committed = true
 	case held.Err() != nil:

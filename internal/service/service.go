@@ -231,12 +231,12 @@ func ignoreClosed(err error) error {
 
 // Announce tells the other replicas of a commit of this one. It does not block and cannot fail: an announcement is a hint.
 func (s *Service) Announce(c position.Commit) {
-	a := wire.Announcement{Stream: s.cfg.Stream, Created: s.cfg.Created, Partition: c.Partition, From: c.From, Position: c.To}
+	a := wire.Announcement{Stream: s.cfg.Stream, Created: s.cfg.Created, Partition: c.Partition, Partitions: s.reader.Partitions, From: c.From, Position: c.To}
 	for seq, p := range c.Rejected {
 		if a.Rejected == nil {
 			a.Rejected = map[uint64]wire.Rejection{}
 		}
-		a.Rejected[seq] = wire.Rejection{Code: p.Code, Reason: p.Reason, ErrorNumber: p.ErrorNumber}
+		a.Rejected[seq] = *wire.RejectionOf(&p)
 	}
 	body, err := json.Marshal(a)
 	if err == nil {
@@ -257,14 +257,7 @@ func (s *Service) heard(m *nats.Msg) {
 	if a.Stream != s.cfg.Stream || !a.Created.Equal(s.cfg.Created) || a.Partition < 0 || a.Partition >= s.reader.Partitions {
 		return // of another log
 	}
-	c := position.Commit{Partition: a.Partition, From: a.From, To: a.Position}
-	for seq, r := range a.Rejected {
-		if c.Rejected == nil {
-			c.Rejected = map[uint64]wire.Poison{}
-		}
-		c.Rejected[seq] = wire.Poison{Code: r.Code, Reason: r.Reason, ErrorNumber: r.ErrorNumber}
-	}
-	s.tracker.Advance(c)
+	s.tracker.Advance(position.CommitOf(a))
 }
 
 // AnnounceLeases tells the other replicas to look at who owns what. It does not block and cannot fail: it is a hint.

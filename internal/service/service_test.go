@@ -59,10 +59,10 @@ func TestAnnouncementSaysWhatItRejected(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, nc.Flush())
 	a.Announce(position.Commit{Partition: 3, From: 8, To: 12, Rejected: map[uint64]wire.Poison{11: {Code: "x", Reason: "y", ErrorNumber: 1}}})
-	require.JSONEq(t, `{"stream":"PERSISTD","created":"2001-02-03T04:05:06.000000007Z","partition":3,"from":8,"position":12,
+	require.JSONEq(t, `{"stream":"PERSISTD","created":"2001-02-03T04:05:06.000000007Z","partition":3,"partitions":8,"from":8,"position":12,
 		"rejected":{"11":{"code":"x","reason":"y","error_number":1}}}`, string(reply(t, sub).Data))
 	a.Announce(position.Commit{Partition: 3, From: 12, To: 13})
-	require.JSONEq(t, `{"stream":"PERSISTD","created":"2001-02-03T04:05:06.000000007Z","partition":3,"from":12,"position":13}`, string(reply(t, sub).Data))
+	require.JSONEq(t, `{"stream":"PERSISTD","created":"2001-02-03T04:05:06.000000007Z","partition":3,"partitions":8,"from":12,"position":13}`, string(reply(t, sub).Data))
 }
 
 func TestAnnouncementOfAnotherLogIsIgnored(t *testing.T) {

@@ -164,12 +164,19 @@ type Rejection struct {
 	ErrorNumber uint16 `json:"error_number,omitempty"`
 }
 
+// RejectionOf is what p says of why its event is one.
+func RejectionOf(p *Poison) *Rejection {
+	return &Rejection{Code: p.Code, Reason: p.Reason, ErrorNumber: p.ErrorNumber}
+}
+
 // Announcement is what the owner of a partition says after a commit. It is a hint: it may be late or lost.
 type Announcement struct {
 	// Stream and Created tell which log, so that a stream made again under its old name is not taken for the old one.
 	Stream    string    `json:"stream"`
 	Created   time.Time `json:"created"`
 	Partition int       `json:"partition"`
+	// Partitions is how many there are, for who does not know it; 0 of a version that does not say.
+	Partitions int `json:"partitions,omitempty"`
 	// From and Position are the positions before and after the commit.
 	From     uint64 `json:"from"`
 	Position uint64 `json:"position"`

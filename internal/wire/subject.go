@@ -128,7 +128,7 @@ func (s Subjects) ParseLog(subject string) (Address, error) {
 }
 
 // Partition is where the server's {{partition(n,1,3)}} puts the events of the key id: FNV-1a over the namespace and the token,
-// modulo n. Only the read path needs it, to look for a key's events without asking for all partitions.
+// modulo n. Only who reads needs it: to look for a key's events, or hear of their commits, without asking for all partitions.
 func Partition(namespace, id string, partitions int) int {
 	h := fnv.New32a()
 	h.Write([]byte(namespace))

@@ -12,8 +12,35 @@ import (
 
 var errNotYet = errors.New("not yet")
 
-// waitCommitted waits until w, whose event ack is of, is in MySQL, or until it is known why it never will be.
+// waitCommitted waits until w, whose event ack is of, is in MySQL, or until it is known why it never will be. Of an event with idempotency
+// keys only their rows tell that.
 func (e *engine) waitCommitted(ctx context.Context, w *write, ack pubAck) error {
+	if len(w.keys()) > 0 {
+		return e.askCommitted(ctx, w, ack)
+	}
+	log, partition := e.commits.enter(e.cfg.namespace, w.id)
+	told := false
+	defer func() { e.commits.leave(told) }()
+	if log == nil {
+		return e.askCommitted(ctx, w, ack)
+	}
+	out, inVain := log.wait(ctx, partition, ack)
+	told = out.Known
+	switch {
+	case out.Rejected != nil:
+		return rejectedFault(ack, wire.RejectionOf(out.Rejected))
+	case out.Known:
+		return nil
+	}
+	err := e.askCommitted(ctx, w, ack)
+	if err == nil && inVain {
+		e.commits.deaf(log, partition)
+	}
+	return err
+}
+
+// askCommitted is waitCommitted by asking persistd.
+func (e *engine) askCommitted(ctx context.Context, w *write, ack pubAck) error {
 	request := wire.CommittedRequest{Sequence: ack.Sequence, Stream: ack.Stream, Keys: w.keys()}
 	if request.RunID = w.id; w.kind == wire.KindCheckpoint {
 		request.RunID, request.CheckpointID = "", w.id

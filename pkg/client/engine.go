@@ -17,12 +17,14 @@ import (
 //
 //	apply, begin ──▶ publisher ──publish──▶ NATS ──answer──▶ mux ──▶ publisher
 //	latest, committed, attempt, ping ──mux.request──▶ NATS ──answer──▶ mux
+//	many that wait for their commits ◀──listener◀──announcements── NATS
 type engine struct {
 	cfg       config
 	subjects  wire.Subjects
 	nc        *nats.Conn
 	mux       *mux
 	publisher *publisher
+	commits   *listener
 	fences    fences
 
 	// idPrefix is random, so that message ids of different clients, or of one before and after its restart, never meet.
@@ -68,6 +70,7 @@ func (e *engine) start(ctx context.Context) (err error) {
 		}
 	}
 	e.publisher = newPublisher(e.nc, e.mux, e.cfg)
+	e.commits = newListener(e.nc, e.subjects)
 	return nil
 }
 
@@ -107,7 +110,7 @@ func (e *engine) close() error {
 	e.closing.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.closeTimeout)
 		defer cancel()
-		e.closeErr = errors.Join(e.publisher.close(ctx), e.mux.close())
+		e.closeErr = errors.Join(e.publisher.close(ctx), e.mux.close(), e.commits.close())
 		e.disconnect()
 	})
 	return e.closeErr
