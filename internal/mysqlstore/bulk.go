@@ -167,6 +167,9 @@ func (c *conn) prepare(ctx context.Context, as group) (driver.StmtExecContext, e
 		if err := c.look(ctx); err != nil {
 			return nil, err
 		}
+		if c.textOnly {
+			return nil, errNoBulk
+		}
 	}
 	as.unchecked = as.unchecked && c.unchecked
 	if st := c.statements[as]; st != nil {
@@ -198,9 +201,15 @@ func (c *conn) prepare(ctx context.Context, as group) (driver.StmtExecContext, e
 // look finds out what the connection's statements may leave to it. What it goes by is looked for once a connection, of which none is older than
 // ten minutes.
 func (c *conn) look(ctx context.Context) error {
-	version, err := c.ask(ctx, "SELECT VERSION()")
+	told, err := c.ask(ctx, "SELECT CONCAT(@@character_set_client,' ',VERSION())")
 	if err != nil {
 		return err
+	}
+	client, version, _ := strings.Cut(told, " ")
+	if client == "binary" {
+		if c.textOnly, err = c.ofOtherCharset(ctx); err != nil {
+			return err
+		}
 	}
 	if strings.Contains(strings.ToLower(version), "mariadb") {
 		if c.unchecked, err = c.mayUncheck(ctx); err != nil {
@@ -209,6 +218,18 @@ func (c *conn) look(ctx context.Context) error {
 	}
 	c.asked = true
 	return nil
+}
+
+// ofOtherCharset is whether a column has another character set than what it is sent. MariaDB takes the values of a statement for what
+// [writerSession] says the client has, which is nothing that it could convert: it would keep their bytes, and they would be other characters.
+// Literals it converts.
+func (c *conn) ofOtherCharset(ctx context.Context) (bool, error) {
+	others, err := c.ask(ctx, "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=DATABASE()"+
+		" AND TABLE_NAME='workflow_steps' AND COLUMN_NAME IN ('run_id','node_id','state') AND CHARACTER_SET_NAME<>'utf8mb4'")
+	if withTransaction(err) {
+		return true, nil // it does not say
+	}
+	return err == nil && others != "0", err
 }
 
 // mayUncheck is whether MariaDB can be told to take the rows without checks, and there are none on them but that JSON is JSON, which

@@ -39,7 +39,7 @@ func TestI3ARefusalThatEndedTheTransactionIsToldHoweverLittleWasAsked(t *testing
 		refusal := &mysql.MySQLError{Number: row.number, Message: "refused"}
 		copy(refusal.SQLState[:], row.state)
 		c := &conn{driverConn: unwilling{question: refusal}, servers: &servers{drivers: []*mysql.Config{{}}}}
-		for name, ask := range map[string]func(context.Context) (bool, error){"checks": c.mayUncheck} {
+		for name, ask := range map[string]func(context.Context) (bool, error){"character set": c.ofOtherCharset, "checks": c.mayUncheck} {
 			found, err := ask(t.Context())
 			require.Equal(t, row.told, err != nil, "%s, %d: %v", name, row.number, err)
 			require.False(t, row.told && found, "%s, %d: nothing was found out", name, row.number)
