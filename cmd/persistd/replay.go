@@ -51,6 +51,7 @@ func (cmd *replayCmd) Run(parent context.Context, env config.LookupEnv, std std)
 	if cmd.To != "" {
 		dsn = cmd.To
 	}
+	collectLess()
 	o, err := openOffline(ctx, cfg, dsn, "replay", std)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)

@@ -46,6 +46,7 @@ func serve(ctx, skip context.Context, cfg config.Config, std std, h hooks, up fu
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9)); err != nil {
 		log.Debug("no memory limit found", zap.Error(err))
 	}
+	collectLess()
 	d, err := newDaemon(cfg, log, admin.Options{LogLevel: level}, h)
 	if err != nil {
 		return err

@@ -34,6 +34,11 @@ Durations are written ` + "`50ms`, `30s`, `24h`" + `; sizes ` + "`1048576`, `16M
 (` + "`…_file`, `PERSISTD_…_FILE`" + `), as Docker and Kubernetes mount them; a flag can be seen by every user of the machine.
 ` + "`persistd config print`" + ` shows what is in force, secrets masked, as a file to start from.
 
+Two variables of the Go runtime count as well. ` + "`GOGC`" + ` is best left alone: with 150, which ` + "`serve`" + ` and ` + "`replay`" + ` take where it is not set, the daemon held less than
+96 MiB while it drained a backlog of 1 KiB steps (108 with 32 KiB). Who has memory to spare may set ` + "`GOGC=400`" + `, and ` + "`GOMEMLIMIT=96MiB`" + ` with it as the bound: that is a twentieth less of
+the daemon's CPU for 20 MiB more ([measured](ideas.md#gogc-and-gomemlimit)). Transactions in parts come on top, up to 64 MiB each: where they are usual, set the limit that much
+higher, for near to it the collector runs all the time. Where ` + "`GOMEMLIMIT`" + ` is not set, it is 0.9 of the container's limit, if there is one.
+
 | setting in the file | default | meaning |
 | --- | --- | --- |
 `
