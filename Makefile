@@ -66,7 +66,17 @@ image: ## write the container image to dist/persistd-image.tar, without Docker
 .PHONY: test
 test: deps build ## run every test on a private MariaDB and nats-server, race detector on
 	@for m in $(MODULES); do (cd $$m; PERSISTD_TEST_ENGINE=mariadb $(GO_TEST) -race ./...); done
+	@$(MAKE) allocs
 	@$(MAKE) simulate
+
+# Without the race detector, under which some of them can count nothing: it has pools forget
+# things. What counts allocations is found by what it calls, whatever its name is.
+.PHONY: allocs
+allocs: bin/nats-server ## count what a step allocates on its way, against what it may
+	@files=$$(git grep --untracked -l 'testing\.AllocsPerRun' -- '*_test.go' ':!adapters'); \
+	  names=$$(awk '/^func /{test = match($$2, /^Test[^(]*/) ? substr($$2, 1, RLENGTH) : ""} \
+	    /testing\.AllocsPerRun/{if (!test) {print FILENAME ": call AllocsPerRun in the test itself" >"/dev/stderr"; exit 1}; print test}' $$files | sort -u | paste -sd'|'); \
+	  go test -count=1 -timeout 10m -run "^($$names)$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
 # What runs no database is tested once, and races are found on MariaDB.
 .PHONY: test-mysql

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nats-io/nats.go/micro"
+
 	"github.com/persistd/persistd/internal/wire"
 )
 
@@ -50,4 +52,13 @@ func (s *Service) Ask(ctx context.Context, verb, namespace string, data []byte) 
 func IsFault(err error) bool {
 	f, ok := errors.AsType[*fault](err)
 	return ok && f.status != wire.StatusUnavailable
+}
+
+// AnswerLatest answers a request for a run's latest step.
+func (s *Service) AnswerLatest(ctx context.Context, r micro.Request) (err error) {
+	s.observe(ctx, r, func(ctx context.Context, r micro.Request) error {
+		err = answer(s, "", s.latest)(ctx, r)
+		return err
+	})
+	return err
 }
