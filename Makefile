@@ -128,6 +128,10 @@ bench: deps build ## measure persistd beside its alternatives, write docs/benchm
 microbench: deps bin/nats-server ## run the benchmarks of single functions (BENCHTIME=5x for five rounds of each)
 	@go test -run '^$$' -bench . $(if $(BENCHTIME),-benchtime $(BENCHTIME)) -timeout 30m ./...
 
+.PHONY: benchstat
+benchstat: deps bin/nats-server ## compare microbench here with BASE=main's, by turns (PACKAGES=wire BENCH=Decode COUNT=10)
+	@BASE='$(BASE)' scripts/benchstat.sh
+
 .PHONY: lint
 lint: $(GOLANGCI) ## run the linters (the first time builds them: 4 minutes of CPU)
 	@for m in $(MODULES); do (cd $$m; $(abspath $(GOLANGCI)) run ./...); done
