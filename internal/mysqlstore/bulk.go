@@ -29,6 +29,8 @@ var (
 // bulk is how rows are written by statements that the server has parsed.
 type bulk struct {
 	columns int
+	// first is the first row of a statement whose values are taken as they are: where a column is not of utf8mb4, the statement is refused.
+	first string
 	// values sets the values of a row; before are those of the row before it, nil at the first.
 	values func(to, before []driver.NamedValue, x row, at place)
 	// fits is whether a row can be among them, and what it takes.
@@ -37,7 +39,10 @@ type bulk struct {
 	unchecked func(x row) bool
 }
 
-var bulkSteps = bulk{columns: 9, values: stepValues, fits: stepFits, unchecked: func(x row) bool { return x.op.Shallow }}
+var bulkSteps = bulk{columns: 9, first: firstStep, values: stepValues, fits: stepFits, unchecked: func(x row) bool { return x.op.Shallow }}
+
+// The server prepares a statement again when the table has changed, and so finds out again what the columns are; log_seq takes no NULL.
+const firstStep = "(?,?,?,?,IF(CHARSET(run_id)='utf8mb4' AND CHARSET(node_id)='utf8mb4' AND CHARSET(state)='utf8mb4',?,NULL),?,?,?,?)"
 
 func stepFits(x row) (bytes int, ok bool) {
 	return len(x.op.State) + len(x.event.RunID) + len(x.op.NodeID) + bulkRow, !x.event.Message.Logged.IsZero()
@@ -151,7 +156,7 @@ func (c *conn) save(ctx context.Context, u *upsert, rows []row, a *applier) erro
 		before = to
 	}
 	_, err = st.ExecContext(ctx, *args)
-	if unprepared(c.looked(err)) { // the server was restarted behind a proxy, or a table changed
+	if unprepared(c.looked(err)) || isNull(err) { // the server was restarted behind a proxy, or a table changed
 		c.forget()
 		return errNoBulk
 	}
@@ -180,7 +185,11 @@ func (c *conn) prepare(ctx context.Context, as group) (driver.StmtExecContext, e
 		q = "SET STATEMENT check_constraint_checks=0 FOR " + q
 	}
 	one := "(" + strings.Repeat("?,", as.into.bulk.columns-1) + "?)"
-	q += one + strings.Repeat(","+one, as.rows-1) + as.into.guarded.tail
+	first := one
+	if c.bytes {
+		first = as.into.bulk.first
+	}
+	q += first + strings.Repeat(","+one, as.rows-1) + as.into.guarded.tail
 	st, err := c.PrepareContext(ctx, q)
 	if withTransaction(c.looked(err)) {
 		// The server has no room for more of them, or what stands before it takes none. If it is something else the text will tell.
@@ -206,7 +215,7 @@ func (c *conn) look(ctx context.Context) error {
 		return err
 	}
 	client, version, _ := strings.Cut(told, " ")
-	if client == "binary" {
+	if c.bytes = client == "binary"; c.bytes {
 		if c.textOnly, err = c.ofOtherCharset(ctx); err != nil {
 			return err
 		}
@@ -278,7 +287,13 @@ func (c *conn) forget() {
 	for _, st := range c.statements {
 		_ = st.(driver.Stmt).Close() //nolint:forcetypeassert // each was made as one.
 	}
-	c.statements, c.asked, c.unchecked = nil, false, false
+	c.statements, c.asked, c.unchecked, c.bytes = nil, false, false, false
+}
+
+// isNull is whether the server refused a NULL, which is sent by nobody: a column is not of utf8mb4 any more.
+func isNull(err error) bool {
+	answer, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && answer.Number == 1048
 }
 
 // timeText appends t as appendTime does, without the quotes.

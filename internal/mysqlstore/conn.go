@@ -31,8 +31,9 @@ type conn struct {
 
 	statements map[group]driver.StmtExecContext // that the server has parsed
 	textOnly   bool                             // it takes none, or takes the values for what they are not
-	asked      bool                             // whether textOnly and unchecked are known
+	asked      bool                             // whether the others are known
 	unchecked  bool                             // rows need no checks
+	bytes      bool                             // values are taken as they are, whatever the columns' character set
 }
 
 var _ driverConn = (*conn)(nil)

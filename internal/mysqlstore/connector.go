@@ -30,9 +30,9 @@ const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 //
 // MariaDB counts the characters of each value that it is sent as one of utf8mb4, and looks for the end of each literal character by character: an
 // eighth of its CPU in a drain. What it is told is binary it takes as it is, and refuses what is no text when it stores it, as it does anyway.
-// Literals are of the connection's collation all the same, and compare as such; the values of a prepared statement are bytes, and are sent only while the
-// columns are of utf8mb4 ([conn.ofOtherCharset]). Where it does not take, behind a proxy or on MySQL, for which it is a comment, all is as it is for the
-// other connections. MySQL makes no JSON of what is binary.
+// Literals are of the connection's collation all the same, and compare as such; the values of a prepared statement are bytes, and are taken only
+// while the columns are of utf8mb4 ([conn.ofOtherCharset], and [firstStep] in each statement). Where it does not take, behind a proxy or on MySQL, for
+// which it is a comment, all is as it is for the other connections. MySQL makes no JSON of what is binary.
 const writerSession = "SET autocommit=0, wait_timeout=60, innodb_lock_wait_timeout=10 /*M! , character_set_client=binary */"
 
 // jointSession is for the writers' connections that commit batches of several partitions: if a lock is not to be had soon, that is to hold up

@@ -220,3 +220,42 @@ func TestColumnsOfAnotherCharacterSetAreConvertedTo(t *testing.T) {
 		})
 	}
 }
+
+// The operator gives a column another character set while persistd runs: its connections notice at once.
+func TestACharacterSetThatChangesIsNoticedByTheConnectionsThatAreOpen(t *testing.T) {
+	t.Parallel()
+	_, dsn, look := ready(t)
+	s := open(t, dsn, func(c *Config) { c.Owner, c.Writers = "two", 1 })
+	require.NoError(t, s.Register(t.Context(), testLog))
+	term, seq := acquire(t, s, 0), uint64(0)
+	prepared := func() (is bool) {
+		raw, err := s.writers.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, raw.Close()) }()
+		require.NoError(t, raw.Raw(func(it any) error {
+			is = len(it.(*conn).statements) > 0
+			return nil
+		}))
+		return is
+	}
+	for i, alter := range []string{
+		"COMMENT='the same'", "MODIFY node_id VARCHAR(255) CHARACTER SET latin1 NOT NULL", "MODIFY node_id VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL",
+		"MODIFY run_id VARCHAR(255) CHARACTER SET latin1 NOT NULL", "MODIFY run_id VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL",
+		"MODIFY state LONGTEXT CHARACTER SET latin1 NOT NULL",
+	} {
+		exec(t, look, "ALTER TABLE workflow_steps "+alter)
+		var events []wire.Event
+		for range 100 {
+			seq++
+			ev := decoded(save(seq, "rün", int32(seq), `"é"`))
+			ev.Ops[0].NodeID = "é"
+			events = append(events, ev)
+		}
+		commit(t, s, &term, events...)
+		require.EqualValues(t, seq, one[int](t, look, `SELECT COUNT(*) FROM workflow_steps WHERE run_id='rün' AND node_id='é' AND CAST(state AS CHAR)='"é"'`), alter)
+		require.True(t, i > 0 || prepared(), "rows go as values, where they can")
+		if stacktest.Engine(t) == devstack.MariaDB {
+			require.Equal(t, i%2 == 0, prepared(), alter)
+		}
+	}
+}
