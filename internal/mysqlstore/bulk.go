@@ -260,7 +260,8 @@ func withTransaction(err error) bool {
 		return false
 	}
 	class := string(answer.SQLState[:2])
-	return class != "40" && class != "08" // rolled back; no connection, or no member
+	const waited = 1205 // with innodb_rollback_on_timeout, all of it is rolled back
+	return class != "40" && class != "08" && answer.Number != waited // rolled back; no connection, or no member
 }
 
 // ask is the one value that q asks for.

@@ -35,7 +35,7 @@ func TestI3ARefusalThatEndedTheTransactionIsToldHoweverLittleWasAsked(t *testing
 		number uint16
 		state  string
 		told   bool
-	}{{1213, "40001", true}, {1047, "08S01", true}, {1142, "42000", false}, {1461, "42000", false}, {1109, "42S02", false}} {
+	}{{1213, "40001", true}, {1047, "08S01", true}, {1205, "HY000", true}, {1142, "42000", false}, {1461, "42000", false}, {1109, "42S02", false}} {
 		refusal := &mysql.MySQLError{Number: row.number, Message: "refused"}
 		copy(refusal.SQLState[:], row.state)
 		c := &conn{driverConn: unwilling{question: refusal}, servers: &servers{drivers: []*mysql.Config{{}}}}
