@@ -160,16 +160,34 @@ func TestABatchTakesFewStatements(t *testing.T) {
 	}
 }
 
-// What MariaDB need not check again is JSON, and not what an operator wants of the rows.
+// What MariaDB need not check again is JSON, and not what an operator wants of the rows, or of those that his triggers write.
 func TestI7ACheckOfTheOperatorsHoldsAmongMany(t *testing.T) {
 	t.Parallel()
-	s, _, look := ready(t)
-	exec(t, look, "ALTER TABLE workflow_steps ADD CONSTRAINT own CHECK (step < 5000)")
-	term := acquire(t, s, 0)
-	err := s.Commit(t.Context(), batch(term, append(many(1, 300), decoded(save(301, "forbidden", 5000, "1")))...))
-	requireClass(t, batcher.Refused, err)
-	require.Contains(t, Classify(err).Refused, uint64(301))
-	require.Len(t, Classify(err).Refused, 1)
+	for name, own := range map[string][]string{
+		"of a step":               {"ALTER TABLE workflow_steps ADD CONSTRAINT own CHECK (step < 5000)"},
+		"of a state, and is JSON": {"ALTER TABLE workflow_steps ADD CONSTRAINT own CHECK (json_valid(state) AND json_type(state) IN ('OBJECT','ARRAY'))"},
+		"of a node, that is JSON": {"ALTER TABLE workflow_steps ADD CONSTRAINT own CHECK (json_valid(node_id))"},
+		"of a trigger's table": {
+			"CREATE TABLE audit (step INT CHECK (step < 5000))",
+			"CREATE TRIGGER own AFTER INSERT ON workflow_steps FOR EACH ROW INSERT INTO audit VALUES (NEW.step)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _, look := ready(t)
+			for _, q := range own {
+				exec(t, look, q)
+			}
+			term, events := acquire(t, s, 0), many(1, 300)
+			for i := range events {
+				events[i].Ops[0].NodeID, events[i].Ops[0].State = "1", []byte("{}")
+			}
+			err := s.Commit(t.Context(), batch(term, append(events, decoded(save(301, "forbidden", 5000, "1")))...))
+			requireClass(t, batcher.Refused, err)
+			require.Contains(t, Classify(err).Refused, uint64(301))
+			require.Len(t, Classify(err).Refused, 1)
+		})
+	}
 }
 
 // What the values of a row allocate the collector has to look at, for each step: its state, its place, and its time, once.

@@ -7,6 +7,9 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
+
+	"github.com/persistd/persistd/internal/devstack"
+	"github.com/persistd/persistd/internal/devstack/stacktest"
 )
 
 // unwilling is a connection whose server refuses statements: questions or, if that is nil, what is to be prepared.
@@ -59,6 +62,23 @@ func TestI3ARefusalThatEndedTheTransactionIsToldHoweverLittleWasAsked(t *testing
 		}))
 		require.NoError(t, raw.Close())
 	}
+}
+
+// On the table that persistd makes MariaDB has nothing to check, and nothing to convert.
+func TestTheStoresOwnTableNeedsNoChecks(t *testing.T) {
+	t.Parallel()
+	s, _, _ := ready(t)
+	raw, err := s.writers.Conn(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, raw.Raw(func(it any) error {
+		c := it.(*conn)
+		require.NoError(t, c.look(t.Context()))
+		require.Equal(t, stacktest.Engine(t) == devstack.MariaDB, c.unchecked)
+		require.Equal(t, stacktest.Engine(t) == devstack.MariaDB, c.bytes)
+		require.False(t, c.textOnly)
+		return nil
+	}))
+	require.NoError(t, raw.Close())
 }
 
 // What was looked up for statements goes with them: they may have been another server's.
