@@ -11,8 +11,9 @@ import (
 )
 
 // runless remembers, for each partition, whether persistd_runs has no row that matters to it: then a commit looks for none. It is asked
-// for once in each term; from then on only the term's own commits can make rows of the partition's runs (I3). What is remembered holds
-// for the batch that follows the last commit, and for no other: after a failure or a restored database it is asked for again.
+// for at the beginning of each term; from then on only the term's own commits can make rows of the partition's runs (I3), and what is beside the
+// daemon, a replay say: so no answer that there is none is believed for long. What is remembered holds for the batch that follows the last commit,
+// and for no other: a database that was restored is asked again.
 type runless struct {
 	mu    sync.Mutex // guards what follows
 	known map[int]knownRuns
@@ -53,11 +54,13 @@ func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, bat
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.asked == nil {
-		m.asked = map[int]time.Time{}
+		m.asked, m.known = map[int]time.Time{}, map[int]knownRuns{}
 	}
 	for _, i := range unknown {
+		b := batches[i]
 		none[i] = !some
-		m.asked[batches[i].Partition] = asked
+		// At once, not when b is committed: what it is refused for together with others, it has to be refused for alone.
+		m.known[b.Partition], m.asked[b.Partition] = knownRuns{r.generation, b.Epoch, b.After, !some}, asked
 	}
 	return none, nil
 }
@@ -66,8 +69,5 @@ func (m *runless) none(ctx context.Context, conn *sql.Conn, r *registration, bat
 func (m *runless) committed(r *registration, b *batcher.Batch, none bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.known == nil {
-		m.known = map[int]knownRuns{}
-	}
 	m.known[b.Partition] = knownRuns{r.generation, b.Epoch, b.Last(), none}
 }
