@@ -111,7 +111,9 @@ func (g *Gate) enter(ctx context.Context, t *turn) (*pass, error) {
 		case p := <-t.told: // it came at the same moment
 			g.leave(p)
 			p.tell(err)
-		default: // another has taken it along, and commits it or not: the term is over. Its release waits for the row until that is done
+		default:
+			// Another has taken it along, and commits it or not: the term is over. Its release waits for the row, but not for as long as that may take:
+			// then the lease runs out.
 		}
 	}
 	return nil, err
