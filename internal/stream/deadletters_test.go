@@ -226,7 +226,7 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 	go func() {
 		done <- s.DeadLetters().Put(ctx, pointers(poisonEvent(15, big, nil), poisonEvent(16, big, nil), poisonEvent(17, big, nil)))
 	}()
-	require.Eventually(t, func() bool { return logs.FilterMessage("keep dead letter: try again").Len() > 1 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return logs.FilterMessage("keep dead letter: try again").Len() > 1 }, time.Minute, 10*time.Millisecond)
 	require.Contains(t, logs.All()[0].ContextMap()["error"].(string), "maximum bytes exceeded", "%v", logs.All()[0])
 	fill, err := s.DeadLetters().Fill(ctx)
 	require.NoError(t, err)
@@ -249,7 +249,7 @@ func TestPutWaitsWhileThereIsNoRoom(t *testing.T) {
 		done <- err
 	}()
 	before := logs.Len()
-	require.Eventually(t, func() bool { return logs.Len() > before }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return logs.Len() > before }, time.Minute, 10*time.Millisecond)
 	cancel()
 	err = <-done
 	require.ErrorIs(t, err, context.Canceled)

@@ -256,7 +256,7 @@ func TestEnsureRefusesAServerWithoutJetStream(t *testing.T) {
 	require.NoError(t, err)
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	require.True(t, s.ReadyForConnections(10*time.Second))
+	require.True(t, s.ReadyForConnections(time.Minute))
 	_, err = Ensure(within(t), connectTo(t, s.ClientURL()), Config{}, zap.NewNop())
 	var refused *ServerError
 	require.ErrorAs(t, err, &refused)

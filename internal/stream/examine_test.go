@@ -36,7 +36,7 @@ func past(t *testing.T) (s *Stream, write func(partition int) uint64, places []w
 // reachable waits until a server that was started again answers.
 func reachable(t *testing.T, s *Stream) {
 	t.Helper()
-	require.Eventually(t, func() bool { _, err := s.Info(within(t)); return err == nil }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := s.Info(within(t)); return err == nil }, time.Minute, 10*time.Millisecond)
 }
 
 func TestALogThatLostItsEndIsRecognisedByThePositions(t *testing.T) {

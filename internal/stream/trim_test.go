@@ -48,7 +48,7 @@ func TestTrimRemovesWhatIsCommittedAndOld(t *testing.T) {
 		for i := range 6 { // 1 3 5 7 9 11 are of partition 0, the others of partition 1
 			if i == 3 {
 				last := info(t, js, s.Name()).State.LastTime
-				require.Eventually(t, func() bool { return time.Since(last) > 2*time.Millisecond }, time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return time.Since(last) > 2*time.Millisecond }, time.Minute, time.Millisecond)
 				middle = time.Now()
 			}
 			save(t, js, zero, i)
