@@ -151,7 +151,7 @@ func TestManyClaimMarkAndSaveAtOnceAndEachEventIsGivenOnceInTheOrderOfItsRun(t *
 	s, _, look := ready(t)
 	const runs, each, claimers = 7, 40, 6
 	seen := &tidy{holder: map[string]string{}, order: map[string][]string{}}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var g errgroup.Group
 	for run := range runs {

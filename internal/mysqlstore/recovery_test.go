@@ -224,7 +224,7 @@ func TestI2WhatOtherPartitionsCommitWhileADumpIsLoadedDoesNotEndIt(t *testing.T)
 		var later bool
 		require.NoError(t, look.QueryRow("SELECT MAX(updated_at) < UTC_TIMESTAMP(6)-INTERVAL 1 SECOND FROM persistd_partitions").Scan(&later))
 		return later
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	exec(t, look, "CREATE TABLE loaded LIKE persistd_partitions")
 	exec(t, look, "INSERT INTO loaded SELECT * FROM persistd_partitions")
 	exec(t, look, "DROP TABLE persistd_partitions")
