@@ -122,11 +122,16 @@ func TestABeginningWithoutAnAnswerLeavesTheOutcomeUnknownAndSoNotThatOfAWrite(t 
 	p := newProxy(t, l.url)
 	st := open[state](t, p.url(), client.WithAttemptTimeout(time.Second))
 	p.dropAnswersWith(`"seq":`)
-	_, err := st.BeginAttempt(within(t, soon), "run")
+	err := overWhen(t, func() bool { return l.count(t.Context()) == 1 }, func(ctx context.Context) error {
+		_, err := st.BeginAttempt(ctx, "run")
+		return err
+	})
 	require.ErrorIs(t, err, client.ErrOutcomeUnknown)
 	require.Equal(t, []int{1}, l.attempts(t, "run"))
 
-	err = st.SaveStep(attemptOf(within(t, soon), 1), "other", 1, "", state{})
+	err = overWhen(t, func() bool { return l.count(t.Context()) == 2 }, func(ctx context.Context) error {
+		return st.SaveStep(attemptOf(ctx, 1), "other", 1, "", state{})
+	})
 	require.ErrorIs(t, err, client.ErrUnavailable)
 	require.ErrorContains(t, err, "beginning of attempt 1")
 	require.NotErrorIs(t, err, client.ErrOutcomeUnknown, "the step itself was not published")

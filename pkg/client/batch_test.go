@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -207,13 +206,9 @@ func TestALogThatTakesNoBatchSaysWhy(t *testing.T) {
 			t.Parallel()
 			l := observe(t, stacktest.NATS(t).URL())
 			row.make(t, l)
-			st, steps := l.open(t), large(1, 5)
-			err := st.SaveStepBatch(within(t, row.wait), "run", steps)
-			for range 3 { // the deadline may have come while an attempt was on its way
-				if errors.Is(err, client.ErrOutcomeUnknown) {
-					err = st.SaveStepBatch(within(t, row.wait), "run", steps)
-				}
-			}
+			_, err := untilKnown(t, row.wait, func() client.Store[state] { return l.open(t) }, func(ctx context.Context, st client.Store[state]) error {
+				return st.SaveStepBatch(ctx, "run", large(1, 5))
+			})
 			require.ErrorIs(t, err, row.is)
 			require.NotErrorIs(t, err, client.ErrOutcomeUnknown)
 			require.ErrorContains(t, err, row.says)

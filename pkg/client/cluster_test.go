@@ -3,8 +3,10 @@ package client_test
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,13 +24,16 @@ import (
 func newReplicatedLog(t *testing.T) *thelog {
 	t.Helper()
 	var routes []*url.URL
-	ports := make([]int, 3)
-	for i := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ports[i] = ln.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: ln.Addr().String()})
+	var ports []int
+	for len(ports) < 3 { // below those that outgoing connections use, so that nobody takes one before its server listens
+		port := 20000 + rand.IntN(12000)
+		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil || slices.Contains(ports, port) {
+			continue
+		}
 		require.NoError(t, ln.Close())
+		ports = append(ports, port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: ln.Addr().String()})
 	}
 	var l *thelog
 	for i, port := range ports {

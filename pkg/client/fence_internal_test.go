@@ -55,7 +55,7 @@ func TestALogThatHasForgottenWhereAWriteIsLeavesTheOutcomeUnknown(t *testing.T) 
 		e.publisher.mu.Lock()
 		defer e.publisher.mu.Unlock()
 		return pub.attempt == 2 && pub.question == atWhich
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	e.publisher.answered(pub, 2, pubAck{}, &fault{kind: ErrUnavailable, code: codeNotRepeated, unsent: true})
 	_, err := e.publisher.wait(t.Context(), pub)
 	require.ErrorIs(t, err, ErrOutcomeUnknown)
@@ -68,23 +68,26 @@ func TestAFenceThatStaysRefusedIsTriedWithPauses(t *testing.T) {
 	pub := published(t, e, &publication{refence: func(_ context.Context, refused fence) (fence, error) {
 		return refused, nil
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	attempt, began := 0, time.Now()
 	refuse := func() {
 		e.publisher.mu.Lock()
-		attempt, sent := pub.attempt, pub.phase == outstanding
+		sent := pub.phase == outstanding
+		attempt = pub.attempt
 		e.publisher.mu.Unlock()
 		if sent {
 			e.publisher.answered(pub, attempt, pubAck{}, &fault{kind: ErrUnavailable, code: codeFenced, unsent: true, err: errors.New("wrong last sequence")})
 		}
 	}
-	for tick := time.Tick(time.Millisecond); ctx.Err() == nil; <-tick {
+	for tick := time.Tick(time.Millisecond); attempt < 3 || time.Since(began) < 500*time.Millisecond; <-tick {
+		require.Less(t, time.Since(began), time.Minute)
 		refuse()
 	}
+	cancel()
 	_, err := e.publisher.wait(ctx, pub)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, context.Canceled)
 	e.publisher.mu.Lock()
 	defer e.publisher.mu.Unlock()
 	require.Less(t, pub.attempt, 12)
-	require.Greater(t, pub.attempt, 2)
 }

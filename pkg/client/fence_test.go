@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 
@@ -61,19 +62,23 @@ func TestAWriteWaitsForPersistdToSayWhyItsFenceIsRefused(t *testing.T) {
 	begin(t, st, "run")
 	d.forget(t, "run", 1)
 	d.busy.Store(math.MaxInt64)
-	err := st.SaveStep(within(t, 5*soon), "run", 1, "", state{})
+	refused := func() bool { return d.busy.Load() < math.MaxInt64 } // by the log: the client asks why
+	err := overWhen(t, refused, func(ctx context.Context) error { return st.SaveStep(ctx, "run", 1, "", state{}) })
 	require.ErrorIs(t, err, client.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, client.ErrOutcomeUnknown, "it was refused")
 	require.NoError(t, st.SaveStep(async(t.Context()), "run", 2, "", state{}))
-	require.ErrorIs(t, st.Flush(within(t, soon)), client.ErrUnavailable)
+	require.Eventually(t, func() bool { return errors.Is(st.Flush(within(t, soon)), client.ErrUnavailable) }, eventually, poll)
 
 	d.busy.Store(0)
 	require.NoError(t, st.Flush(t.Context()))
 	require.Equal(t, [][]int{{2}}, l.transactions(t, "run"))
 
 	d.busy.Store(math.MaxInt64)
-	_, err = st.BeginAttempt(within(t, soon), "run")
+	err = overWhen(t, refused, func(ctx context.Context) error {
+		_, err := st.BeginAttempt(ctx, "run")
+		return err
+	})
 	require.ErrorIs(t, err, client.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, st.SaveStep(attemptOf(within(t, soon), 1), "new", 1, "", state{}), client.ErrUnavailable)

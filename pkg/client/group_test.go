@@ -36,11 +36,14 @@ func gather(t *testing.T, st client.Store[state], p *proxy, n int) []<-chan erro
 	t.Helper()
 	p.holdRequests(true)
 	outcomes := []<-chan error{goSave(t.Context(), st, "run-0", 1)}
-	requireBlocked(t, outcomes[0], soon)
+	require.Eventually(t, p.holds, eventually, poll)
 	for i := 1; i < n; i++ {
 		outcomes = append(outcomes, goSave(t.Context(), st, fmt.Sprint("run-", i), 1))
 	}
-	requireBlocked(t, outcomes[n-1], soon)
+	meter, ok := st.(client.Meter)
+	require.True(t, ok)
+	require.Eventually(t, func() bool { return meter.Pressure().Steps == n }, eventually, poll)
+	requireBlocked(t, outcomes[n-1], soon) // who has room is queued in no time
 	return outcomes
 }
 

@@ -28,7 +28,7 @@ func TestStepsOfARunAreLoggedInOrderAndOnceWhateverTheConnectionDoes(t *testing.
 			l := newLog(t)
 			p := newProxy(t, l.url)
 			st := open[state](t, p.url(), client.WithDurability(row.save), client.WithAttemptTimeout(100*time.Millisecond), client.WithMaxInFlight(64, 1<<20), client.WithTimeout(5*time.Minute),
-				client.WithNATSOptions(nats.Timeout(100*time.Millisecond)))
+				client.WithNATSOptions(nats.Timeout(time.Second)))
 
 			published := l.tap(t)
 			stop := make(chan struct{})

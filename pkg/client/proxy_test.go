@@ -24,6 +24,7 @@ type proxy struct {
 	deaf     bool   // what the server sends is thrown away
 	deafTo   string // what the server sends with this in it is
 	held     bool   // what the client sends is held back
+	holding  int    // in how many connections there is something of it
 	refusing bool   // new connections are closed at once
 	counting bool   // left counts down to the cut
 	left     int    // how many bytes of what the client sends still go through before the next cut
@@ -59,6 +60,13 @@ func (p *proxy) dropAnswers(on bool)         { p.set(func() { p.deaf = on }) }
 func (p *proxy) holdRequests(on bool)        { p.set(func() { p.held = on }) }
 func (p *proxy) dropAnswersWith(text string) { p.set(func() { p.deafTo = text }) }
 func (p *proxy) refuse(on bool)              { p.set(func() { p.refusing = on }) }
+
+// holds reports whether something that the client sent is held back.
+func (p *proxy) holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.holding > 0
+}
 
 // cutAfter breaks all connections, once, when the client has sent n more bytes. The rest is lost.
 func (p *proxy) cutAfter(n int) { p.set(func() { p.counting, p.left = true, n }) }
@@ -127,9 +135,11 @@ func (p *proxy) pipe(to, from net.Conn, hold func() bool, drop func(sent []byte)
 	for {
 		n, err := from.Read(buf)
 		p.mu.Lock()
+		p.holding++
 		for hold != nil && hold() && p.alive(from) {
 			p.changed.Wait()
 		}
+		p.holding--
 		dropped := drop != nil && drop(buf[:n])
 		lost, through := !p.alive(from), n
 		if hold != nil { // it is what the client sends

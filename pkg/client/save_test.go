@@ -53,8 +53,8 @@ func TestNamespaceAndPrefixAreInTheSubject(t *testing.T) {
 	require.NoError(t, st.SaveStep(t.Context(), "r", 1, "", state{}))
 	require.Equal(t, "team-a", l.requireEvents(t)[0].Namespace)
 
-	other := l.open(t, client.WithPrefix("acme.flows"))
-	err := other.SaveStep(within(t, soon), "r", 1, "", state{})
+	other := func() client.Store[state] { return l.open(t, client.WithPrefix("acme.flows")) }
+	_, err := untilKnown(t, soon, other, func(ctx context.Context, st client.Store[state]) error { return st.SaveStep(ctx, "r", 1, "", state{}) })
 	require.ErrorIs(t, err, client.ErrUnavailable, "no stream listens under another prefix")
 }
 
