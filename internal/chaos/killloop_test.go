@@ -105,7 +105,7 @@ func (sc *scenario) befall(v victim, f Fault) {
 
 // stateOf is the state of a process as the kernel has it, 0 when there is none: R, S, T for stopped, and so on.
 func stateOf(pid int) byte {
-	deadline := time.Now().Add(time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	for {
 		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err != nil {

@@ -32,7 +32,7 @@ func (sc *scenario) progress(ctx context.Context) {
 func (sc *scenario) linearizable() string {
 	sc.t.Helper()
 	began := time.Now()
-	require.NoError(sc.t, sc.linear.History.Check(time.Minute))
+	require.NoError(sc.t, sc.linear.History.Check(10*time.Minute))
 	n := &sc.linear.Counts
 	return fmt.Sprintf("%s operations on %d keys, linearizable (found out in %s); %d of unknown outcome, %d failed",
 		humanize.Comma(int64(sc.linear.History.Len())), sc.linear.History.Keys(), time.Since(began).Round(time.Millisecond), n.Unknown.Load(), n.Failed.Load())
