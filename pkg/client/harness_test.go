@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ type thelog struct {
 	url string
 	nc  *nats.Conn
 	js  jetstream.JetStream
+
+	mu      sync.Mutex // guards the rest
+	created time.Time  // the stream that was read
+	read    map[uint64]wire.Event
 }
 
 // newLog starts a server with the log in it.
@@ -83,6 +88,7 @@ func (l *thelog) purge(t *testing.T) {
 	s, err := l.js.Stream(t.Context(), "persistd")
 	require.NoError(t, err)
 	require.NoError(t, s.Purge(t.Context()))
+	l.forget()
 }
 
 // count is how many messages the log holds.
@@ -99,26 +105,42 @@ func (l *thelog) requireCount(t *testing.T, n uint64) {
 	require.Eventually(t, func() bool { return l.count(t.Context()) == n }, eventually, poll)
 }
 
-// messages reads the whole log.
+// messages is the whole log. What was read before is not read again: persistd's stand-in looks for each answer.
 func (l *thelog) messages(ctx context.Context) ([]wire.Event, error) {
 	s, err := l.js.Stream(ctx, "persistd")
 	if err != nil {
 		return nil, err
 	}
+	info := s.CachedInfo()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !info.Created.Equal(l.created) {
+		l.created, l.read = info.Created, map[uint64]wire.Event{}
+	}
 	var events []wire.Event
-	for seq := max(1, s.CachedInfo().State.FirstSeq); seq <= s.CachedInfo().State.LastSeq; seq++ {
-		m, err := s.GetMsg(ctx, seq)
-		if errors.Is(err, jetstream.ErrMsgNotFound) { // purged
-			continue
+	for seq := max(1, info.State.FirstSeq); seq <= info.State.LastSeq; seq++ {
+		ev, ok := l.read[seq]
+		if !ok {
+			m, err := s.GetMsg(ctx, seq)
+			if errors.Is(err, jetstream.ErrMsgNotFound) { // purged
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			ev = subjects.Decode(wire.Message{Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: m.Sequence, Logged: m.Time})
+			l.read[seq] = ev
 		}
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, subjects.Decode(wire.Message{
-			Subject: m.Subject, Header: wire.Header(m.Header), Body: m.Data, Sequence: m.Sequence, Logged: m.Time,
-		}))
+		events = append(events, ev)
 	}
 	return events, nil
+}
+
+// forget has the log be read anew, after something was removed from it.
+func (l *thelog) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.read)
 }
 
 // events are the log's events, of which parts that stand side by side are one.

@@ -201,4 +201,5 @@ func (p *persistd) forget(t *testing.T, runID string, newest uint32) {
 	s, err := p.log.js.Stream(t.Context(), "persistd")
 	require.NoError(t, err)
 	require.NoError(t, s.Purge(t.Context(), jetstream.WithPurgeSubject("persistd.log.*.default.attempt."+wire.Token(runID))))
+	p.log.forget()
 }
