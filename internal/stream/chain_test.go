@@ -106,6 +106,41 @@ func TestI6TheTailOfAChainWithOthersInBetweenIsAllOfIt(t *testing.T) {
 	}
 }
 
+// I6: the connection goes over to another server between the word that the log's is in no cluster and the count. That one is in a cluster, and a
+// message behind: it has what another client wrote in the middle of the chain, and not the chain's last.
+func TestI6ACountThatCameThroughAnotherConnectionIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	for name, asked := range map[string]bool{"nobody has asked that server": false, "another read has asked that server": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHistory(t, 0)
+			for i := range 4 {
+				h.link(t, i, i+1)
+			}
+			save(t, h.js, "run-001", 99)
+			h.link(t, 4, 5)
+			connection := uint64(0)
+			h.s.lead = newLead(func(context.Context) (*jetstream.ClusterInfo, int, error) {
+				if connection == 0 {
+					return nil, 1, nil
+				}
+				return &jetstream.ClusterInfo{Name: "cluster"}, 1, nil
+			}, func() uint64 { return connection })
+			first := h.s.firstOfOne
+			h.s.firstOfOne = func(ctx context.Context, subject string, from uint64) (wire.Message, uint64, bool, error) {
+				connection++ // the answer came through it
+				m, held, found, err := first(ctx, subject, from)
+				if asked {
+					require.NoError(t, h.s.lead.confirm(ctx))
+				}
+				return m, held - 1, found, err
+			}
+			require.Equal(t, []int{0, 1, 2, 3, 99, 4}, steps(t, h.tail(t, "run-001", 0)))
+			require.EqualValues(t, 1, connection, "there was a count")
+		})
+	}
+}
+
 // Whoever cannot tell where the chain begins has the whole tail read.
 func TestTheTailOfAChainIsReadWhenItsBeginningIsNotToBeHad(t *testing.T) {
 	t.Parallel()

@@ -66,10 +66,11 @@ func (s *Stream) first(ctx context.Context, subject string, from, last uint64) (
 	if err := s.lead.confirm(ctx); err != nil {
 		return m, 0, false, err
 	}
-	switch {
-	case s.lead.lone():
-		return s.firstOfOne(ctx, subject, from)
-	case from > 1:
+	if w := s.lead.lone(); w != nil {
+		m, held, exists, err = s.firstOfOne(ctx, subject, from)
+		return m, held, exists && s.lead.stands(w), err // another server may be behind, and count too few
+	}
+	if from > 1 {
 		return m, 0, false, nil
 	}
 	held, err = s.counter.held(ctx, subject, last)

@@ -86,11 +86,18 @@ func (l *lead) confirm(ctx context.Context) error {
 	return nil
 }
 
-// lone reports whether the stream's server is in no cluster, as was heard last: nobody else can have a copy, not even while the stream is moved.
-func (l *lead) lone() bool {
-	w := l.heard.Load()
-	return w != nil && w.lone
+// lone is what was heard last, if that was that the stream's server is in no cluster: nobody else can have a copy, not even while the stream is
+// moved. It is nil otherwise.
+func (l *lead) lone() *word {
+	if w := l.heard.Load(); w != nil && w.lone {
+		return w
+	}
+	return nil
 }
+
+// stands reports whether there was no other connection since w was heard, so that whoever asked since was answered by w's server. Through another
+// one a server may have answered that is not alone, and it says nothing of that answer if it is known to be alone by now.
+func (l *lead) stands(w *word) bool { return w.connection == l.connected() }
 
 func (l *lead) confirmed() bool {
 	w := l.heard.Load()

@@ -42,13 +42,18 @@ func TestI6ALoneServerIsAskedForTheLastMessageByDirectGet(t *testing.T) {
 
 	connection := uint64(0)
 	h.s.lead = newLead(h.s.lead.ask, func() uint64 { return connection })
-	h.s.lastOfOne = func(ctx context.Context, subject string, after uint64) (wire.Message, bool, error) {
-		connection++ // the answer came through it
-		return wire.Message{Sequence: 1}, true, nil
+	for _, asked := range []bool{false, true} { // by another read, before the answer came
+		h.s.lastOfOne = func(ctx context.Context, subject string, after uint64) (wire.Message, bool, error) {
+			connection++ // the answer came through it
+			if asked {
+				require.NoError(t, h.s.lead.confirm(ctx))
+			}
+			return wire.Message{Sequence: 1}, true, nil
+		}
+		seq, err = last("run-001")
+		require.NoError(t, err)
+		require.Equal(t, h.seq[2], seq, "of another server it is not known whether it was alone")
 	}
-	seq, err = last("run-001")
-	require.NoError(t, err)
-	require.Equal(t, h.seq[2], seq, "of another server it is not known whether it is alone")
 
 	h.copies(3)
 	h.s.lastOfOne = func(ctx context.Context, subject string, after uint64) (wire.Message, bool, error) {

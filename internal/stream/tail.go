@@ -208,8 +208,8 @@ func (v served) Last(ctx context.Context, subject string, after uint64) (wire.Me
 	if err := v.s.lead.confirm(ctx); err != nil {
 		return wire.Message{}, false, err
 	}
-	if v.s.lead.lone() {
-		if m, exists, err := v.s.lastOfOne(ctx, subject, after); err == nil && exists && v.s.lead.confirmed() {
+	if w := v.s.lead.lone(); w != nil {
+		if m, exists, err := v.s.lastOfOne(ctx, subject, after); err == nil && exists && v.s.lead.stands(w) {
 			return m, true, nil
 		}
 	}
