@@ -41,7 +41,7 @@ func (s *Stream) justBefore(partition int, m wire.Message, err error) (after uin
 	case err != nil:
 		return 0, false, fmt.Errorf("find beginning in partition %d: %w", partition, err)
 	}
-	return s.begins(m) - 1, true, nil
+	return max(1, s.begins(m)) - 1, true, nil // there may be less before a stray part than its number says
 }
 
 // Event is the event that has the sequence seq: a message, or the transaction in parts of which it is the last. found is false when the log has
