@@ -48,6 +48,7 @@ type pace struct {
 	writes  int
 	groups  int
 	few     int // groups, one after the other, that were fewer than least
+	refused int // batches, one after the other, that came to nothing
 }
 
 const (
@@ -62,7 +63,7 @@ const (
 	enough = 3
 	// mostLeast bounds least.
 	mostLeast = 32
-	// fewGroups is after how many groups of few it is given up.
+	// fewGroups is after how many groups of few, or refused batches, it is given up.
 	fewGroups = 8
 	// minPause doubles up to maxPause with every comparison that groups lose; stay is for how long grouping is kept that is faster, and minPause, though
 	// it seems slower.
@@ -105,7 +106,13 @@ func (p *pace) group(now time.Time, took time.Duration, writes, busy int, batch,
 	}
 	if !logged {
 		p.reset()
+		if batch {
+			p.refuse(now)
+		}
 		return
+	}
+	if batch {
+		p.refused = 0
 	}
 	if p.few++; writes >= p.least {
 		p.few = 0
@@ -132,6 +139,14 @@ func (p *pace) group(now time.Time, took time.Duration, writes, busy int, batch,
 	case !now.Before(p.next), cost > p.singly && !now.Before(p.next.Add(minPause-stay)):
 		p.compare(true)
 		p.turn(false, now)
+	}
+}
+
+// refuse takes that a batch came to nothing. Of that now and then one does, nothing is learned; if all do, each write is published twice, and what a
+// write takes in groups is never known.
+func (p *pace) refuse(now time.Time) {
+	if p.refused++; p.refused == fewGroups {
+		p.giveUp(now)
 	}
 }
 
@@ -200,7 +215,7 @@ func (p *pace) turn(grouped bool, now time.Time) {
 
 // giveUp goes back to single writes for a while.
 func (p *pace) giveUp(now time.Time) {
-	p.comparing = false
+	p.comparing, p.refused = false, 0
 	p.turn(false, now)
 	p.next = now.Add(p.pause)
 	p.pause = min(2*p.pause, maxPause)

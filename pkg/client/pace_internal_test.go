@@ -231,3 +231,32 @@ func TestGroupsAreFormedAlwaysOrNeverWhenThatIsAskedFor(t *testing.T) {
 	fsyncing.run(&never, time.Unix(0, 0), 64, time.Minute)
 	require.False(t, never.grouped)
 }
+
+// As where the log takes no ids in a batch, or where one of those who write is refused each time: what is in a group is written twice.
+func TestGroupsThatAreAllRefusedAreGivenUp(t *testing.T) {
+	t.Parallel()
+	p := newPace(GroupAuto)
+	now := time.Unix(0, 0)
+	for !p.grouped {
+		now = now.Add(fsyncing.single)
+		p.single(now, 64)
+	}
+	refuse := func(n int) {
+		for range n {
+			now = now.Add(fsyncing.batch)
+			p.group(now, fsyncing.batch, 64, 64, true, false)
+		}
+	}
+	refuse(fewGroups - 1)
+	require.True(t, p.grouped, "now and then one is refused")
+	now = now.Add(fsyncing.batch)
+	p.group(now, fsyncing.batch, 64, 64, true, true)
+	refuse(fewGroups - 1)
+	require.True(t, p.grouped, "one was logged meanwhile")
+	refuse(1)
+	require.False(t, p.grouped)
+	fsyncing.run(&p, now, 64, minPause-time.Millisecond)
+	require.False(t, p.grouped, "nor tried again at once")
+	fsyncing.run(&p, now, 64, minPause+time.Second)
+	require.True(t, p.grouped)
+}
