@@ -47,7 +47,7 @@ type pace struct {
 	elapsed time.Duration
 	writes  int
 	groups  int
-	few     int // groups, one after the other, that were fewer than least
+	few     int // groups, one after the other, that were fewer than least, or, in a comparison, while too few were under way to go on with it
 	refused int // batches, one after the other, that came to nothing
 }
 
@@ -114,7 +114,8 @@ func (p *pace) group(now time.Time, took time.Duration, writes, busy int, batch,
 	if batch {
 		p.refused = 0
 	}
-	if p.few++; writes >= p.least {
+	// Of few nothing is measured, so a comparison would never end; and while it lasts, two are as many as least.
+	if p.few++; writes >= p.least && (busy >= manyWrites || !p.comparing) {
 		p.few = 0
 	}
 	if p.few == fewGroups {

@@ -260,3 +260,18 @@ func TestGroupsThatAreAllRefusedAreGivenUp(t *testing.T) {
 	fsyncing.run(&p, now, 64, minPause+time.Second)
 	require.True(t, p.grouped)
 }
+
+// Of those who were many when the comparison began.
+func TestFewWhoAreLeftInAComparisonAreNotGrouped(t *testing.T) {
+	t.Parallel()
+	p := newPace(GroupAuto)
+	now := time.Unix(0, 0)
+	for !p.comparing || !p.grouped || p.behind {
+		now, _, _ = fsyncing.run(&p, now, 64, time.Millisecond)
+	}
+	now, _, grouped := fsyncing.run(&p, now, 4, time.Minute)
+	require.False(t, p.grouped)
+	require.Less(t, grouped, 100*time.Millisecond)
+	fsyncing.run(&p, now, 64, time.Second)
+	require.True(t, p.grouped, "and are again when they are back")
+}
