@@ -166,6 +166,12 @@ var errNoBatch = &fault{
 // errNoGroups is that the messages of a group were stored one by one. They are asked for again with their ids, and then are what they are.
 var errNoGroups = &fault{kind: ErrUnavailable, err: errors.New("log does not know atomic batches, which nats-server has from 2.12 on")}
 
+// groupFault is why a member of a group that came to nothing for f is published by itself, in f's words. It is not of f's kind: that the member is
+// too large, or refused for good, is not known, and it may be in the log before it is.
+func groupFault(f *fault) *fault {
+	return &fault{kind: ErrUnavailable, err: fmt.Errorf("its group was not logged: %v", f.err)} //nolint:errorlint // not wrapped, as said.
+}
+
 // Faults of attempts that nothing answered.
 var (
 	errNoAnswer = &fault{kind: ErrUnavailable, err: errors.New("log did not answer"), hint: "is the stream's leader up, and is the answer's inbox allowed for this user?"}

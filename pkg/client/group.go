@@ -202,9 +202,9 @@ func (p *publisher) aloneLocked(pub *publication, f *fault) {
 	if !f.unsent && pub.unanswered.IsZero() {
 		pub.unanswered = pub.sent
 	}
-	pub.alone, pub.cause = true, f
+	pub.alone, pub.cause = true, groupFault(f)
 	if pub.abandoned && pub.unanswered.IsZero() {
-		p.settleLocked(pub, f) // surely not logged, and nobody wants it to be
+		p.settleLocked(pub, pub.cause) // surely not logged, and nobody wants it to be
 		return
 	}
 	p.readyLocked(pub)

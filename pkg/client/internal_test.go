@@ -1,7 +1,6 @@
 package client
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -160,11 +159,7 @@ func TestALateRefusalOfAnEarlierAttemptIsNoAnswerAndALateSuccessIs(t *testing.T)
 func TestAPublishIsNotSentAgainAfterTheRetryLimitHoweverLateThePumpWakes(t *testing.T) {
 	t.Parallel()
 	e := openForTest(t)
-	// A publisher whose pump does not run, as in a process that is stopped.
-	p := &publisher{
-		nc: e.nc, mux: e.mux, cfg: e.cfg, room: room{maxCount: 10, maxBytes: 1000}, wake: make(chan struct{}, 1),
-		closing: make(chan struct{}), runs: map[string][]*publication{}, pending: list.New(),
-	}
+	p := withoutPump(e, GroupNever) // as in a process that is stopped
 	first, next := newPublication(t, e), newPublication(t, e)
 	require.NoError(t, p.submit(t.Context(), first))
 	require.NoError(t, p.submit(t.Context(), next))
