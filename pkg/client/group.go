@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -174,11 +175,12 @@ func (p *publisher) groupLogged(g *group, ack pubAck) {
 	}
 }
 
-// dissolve is when the log refused g, or did not get it.
+// dissolve is when the log refused g, or did not get it. What is no more than a member's fault has each published by itself.
 func (p *publisher) dissolve(g *group, f *fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	answered := f.code != 0 || f == errNoGroups
+	// The connection refuses as too large, or as no message, the one member that it was given, and loses nothing of what it is given next.
+	apart := f.code != 0 || f == errNoGroups || errors.Is(f, ErrTooLarge) || errors.Is(f, ErrRejected)
 	switch {
 	case f.code == codeBatchTooLong:
 		p.pace.most = max(2, len(g.members)/2)
@@ -188,7 +190,7 @@ func (p *publisher) dissolve(g *group, f *fault) {
 	for _, a := range g.members {
 		switch pub := a.pub; {
 		case pub.group != g:
-		case answered:
+		case apart:
 			p.aloneLocked(pub, f)
 		default:
 			p.refusedLocked(pub, f)

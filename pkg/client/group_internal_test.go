@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -26,10 +27,10 @@ func withoutPump(e *engine, mode GroupPublish) *publisher {
 func groupOf(t *testing.T, e *engine, p *publisher, bodies ...[]byte) *group {
 	t.Helper()
 	for i, body := range bodies {
-		msg, err := e.message(wire.KindRun, fmt.Sprint("run-", i), body, nil)
+		msg, err := e.message(wire.KindRun, fmt.Sprint("run-", i), []byte(`{}`), nil)
 		require.NoError(t, err)
-		pub := newPublication(t, e)
-		pub.msgs[0] = msg
+		msg.Data = body // whatever the server takes by now
+		pub := &publication{msgs: []*nats.Msg{msg}}
 		require.NoError(t, p.submit(t.Context(), pub))
 	}
 	batch, _ := p.collect(nil)
@@ -64,5 +65,36 @@ func TestAMemberIsNotToldWhatItsGroupWasRefusedFor(t *testing.T) {
 			require.NotErrorIs(t, err, row.kind, name)
 			require.ErrorContains(t, err, row.refusal.Description, "it is said")
 		}
+	}
+}
+
+// The server takes less than the one before it did, which the publisher has not heard of yet.
+func TestAMemberThatTheConnectionDoesNotTakeSpoilsNothingForTheOthers(t *testing.T) {
+	t.Parallel()
+	e := openSmall(t, 64<<10)
+	_, err := e.nc.Subscribe("persistd.write.>", func(*nats.Msg) {}) // a log that does not answer yet
+	require.NoError(t, err)
+	for large := range 3 {
+		p := withoutPump(e, GroupAlways)
+		bodies := [][]byte{[]byte(`{}`), []byte(`{}`), []byte(`{}`)}
+		bodies[large] = random(100 << 10)
+		g := groupOf(t, e, p, bodies...)
+		p.sendGroup(g)
+		batch, _ := p.collect(nil)
+		require.Len(t, batch, 3, "each by itself")
+		for i, a := range batch {
+			p.send(a)
+			if i != large {
+				p.answered(a.pub, a.number, pubAck{Stream: "s", Sequence: 1}, nil)
+			}
+			_, err := p.wait(t.Context(), a.pub)
+			if i != large {
+				require.NoError(t, err)
+				continue
+			}
+			require.ErrorIs(t, err, ErrTooLarge)
+			require.NotErrorIs(t, err, ErrOutcomeUnknown)
+		}
+		require.Nil(t, p.group)
 	}
 }
