@@ -166,6 +166,9 @@ var errNoBatch = &fault{
 // errNoGroups is that the messages of a group were stored one by one. They are asked for again with their ids, and then are what they are.
 var errNoGroups = &fault{kind: ErrUnavailable, err: errors.New("log does not know atomic batches, which nats-server has from 2.12 on")}
 
+// errBroken is that a member of a batch did not reach the log.
+var errBroken = &fault{kind: ErrUnavailable, err: errors.New("the server forbids a write of it")}
+
 // groupFault is why a member of a group that came to nothing for f is published by itself, in f's words. It is not of f's kind: that the member is
 // too large, or refused for good, is not known, and it may be in the log before it is.
 func groupFault(f *fault) *fault {

@@ -198,6 +198,16 @@ func (p *publisher) dissolve(g *group, f *fault) {
 	}
 }
 
+// brokenLocked is when the server did not let a member of g through: the batch has a gap, of which the log tells whoever ends it, or no end, of
+// which it tells nobody. So the others do not wait for its answer. They count as perhaps logged, for nothing said that they are not.
+func (p *publisher) brokenLocked(g *group) {
+	for _, a := range g.members {
+		if a.pub.group == g {
+			p.aloneLocked(a.pub, errBroken)
+		}
+	}
+}
+
 // aloneLocked publishes pub by itself: what its group was refused for may be another's fault.
 func (p *publisher) aloneLocked(pub *publication, f *fault) {
 	p.leaveLocked(pub, false)

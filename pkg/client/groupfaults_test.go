@@ -138,6 +138,38 @@ func TestAWriteThatIsGivenUpWhileItGathersIsNotLogged(t *testing.T) {
 	requireEachOnce(t, l, 3)
 }
 
+// The server says of a write that it forbids whose it was, and nothing of the group, which is never complete; if it was the last, never at its end.
+func TestAForbiddenWriteHoldsUpNobodyBesideIt(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]int{"the first": 1, "in the middle": 10, "the last": 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := restricted(t)
+			p := newProxy(t, l.url)
+			st := grouping(t, p, client.WithNATSOptions(nats.UserInfo("narrow", "pw")), client.WithDurability(client.Async), client.WithAttemptTimeout(time.Hour))
+			p.holdRequests(true)
+			require.NoError(t, st.SaveStep(t.Context(), "run-0", 1, "", state{}))
+			for i := 1; i <= 20; i++ {
+				if i == place {
+					require.NoError(t, st.SaveStep(t.Context(), "forbidden", 1, "", state{}))
+					continue
+				}
+				require.NoError(t, st.SaveStep(t.Context(), fmt.Sprint("run-", i), 1, "", state{}))
+			}
+			p.holdRequests(false)
+			err := st.Flush(within(t, eventually))
+			require.ErrorIs(t, err, client.ErrPermission)
+			require.NotErrorIs(t, err, client.ErrOutcomeUnknown)
+			require.NotErrorIs(t, err, context.DeadlineExceeded)
+			steps := l.steps(t)
+			require.Len(t, steps, 20)
+			for run, got := range steps {
+				require.Equal(t, []int{1}, got, run)
+			}
+		})
+	}
+}
+
 func TestAGroupThatDoesNotFitAFullLogIsGivenUpWriteByWrite(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)

@@ -71,8 +71,8 @@ func TestOpenReportsEverythingThatIsWrongWithItsOptions(t *testing.T) {
 	require.ErrorContains(t, err, "both a connection and NATS options")
 }
 
-// restricted starts a server with a log and the users worker, who may do what a worker needs, reader, who may not write, and
-// mute, who has no inbox.
+// restricted starts a server with a log and the users worker, who may do what a worker needs, narrow, who may not write one run, reader, who may
+// not write, and mute, who has no inbox.
 func restricted(t *testing.T) *thelog {
 	t.Helper()
 	allow := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: subjects} }
@@ -82,6 +82,9 @@ func restricted(t *testing.T) *thelog {
 			{Username: "admin", Password: "pw"},
 			{Username: "worker", Password: "pw", Permissions: &server.Permissions{
 				Publish: allow("persistd.write.default.>", "persistd.read.default.>"), Subscribe: allow("_INBOX.>"),
+			}},
+			{Username: "narrow", Password: "pw", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"persistd.write.default.run.forbidden"}},
 			}},
 			{Username: "reader", Password: "pw", Permissions: &server.Permissions{
 				Publish: allow("persistd.read.team.>"), Subscribe: allow("_INBOX.>"),

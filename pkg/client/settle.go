@@ -25,7 +25,11 @@ func (p *publisher) answered(pub *publication, attempt int, ack pubAck, err erro
 		}
 		p.settleLocked(pub, nil)
 	case pub.phase == outstanding && (attempt == anyAttempt || attempt == pub.attempt), asFault(err).final && attempt == anyAttempt:
+		g := pub.group
 		p.refusedLocked(pub, err)
+		if g != nil && g.number > 0 && errors.Is(err, ErrPermission) {
+			p.brokenLocked(g)
+		}
 	}
 }
 
