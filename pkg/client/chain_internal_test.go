@@ -96,6 +96,41 @@ func TestI6AChainEndsWithWhatIsNotKnownToBeInIt(t *testing.T) {
 	}
 }
 
+// I6: the connection was lost and is back before the pump looks: that it was still waits to be heard, and the run's next step is there to be sent.
+func TestI6AStepThatIsSentAfterTheConnectionWasLostBeginsAnotherChain(t *testing.T) {
+	t.Parallel()
+	e := openForTest(t)
+	arrived := make(chan *nats.Msg, 10)
+	_, err := e.nc.ChanSubscribe("persistd.write.>", arrived)
+	require.NoError(t, err)
+	require.NoError(t, e.nc.Flush())
+	status := make(chan nats.Status, 10)
+	p := withoutPump(e, GroupNever)
+	p.status = status
+	first, second := newPublication(t, e), newPublication(t, e)
+	first.link, second.link = link{true, 1, 0}, link{true, 2, 0}
+	require.NoError(t, p.submit(t.Context(), first))
+	batch, _ := p.collect(nil)
+	p.send(batch[0])
+	require.Equal(t, first.msgs[0].Header.Get(wire.HeaderMsgID)+" 1", (<-arrived).Header.Get(wire.HeaderChain))
+	p.answered(first, 1, pubAck{Stream: "s", Sequence: 1}, nil) // by the server that is lost
+
+	status <- nats.RECONNECTING
+	status <- nats.CONNECTED
+	require.NoError(t, p.submit(t.Context(), second))
+	id := second.msgs[0].Header.Get(wire.HeaderMsgID) // which belongs to the pump from now on
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.pump(t.Context())
+	}()
+	defer func() {
+		close(p.stop)
+		<-done
+	}()
+	require.Equal(t, id+" 1", (<-arrived).Header.Get(wire.HeaderChain))
+}
+
 func TestAFurtherAttemptHasThePlaceOfTheFirst(t *testing.T) {
 	t.Parallel()
 	l := &linker{t: t}

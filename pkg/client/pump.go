@@ -26,6 +26,7 @@ func (p *publisher) pump(ctx context.Context) {
 	defer timer.Stop()
 	var batch []attempt
 	for {
+		p.news()
 		var next time.Duration
 		batch, next = p.collect(batch[:0])
 		for _, a := range p.takeRefused() {
@@ -51,6 +52,23 @@ func (p *publisher) pump(ctx context.Context) {
 				p.connection(s)
 			}
 		case <-p.stop:
+			return
+		}
+	}
+}
+
+// news takes the changes of the connection's state that are there. The pump looks before it sends, so that what goes through another connection
+// begins another chain, and also while there is always something to be sent. What remains is a loss between the look and the publish: what is
+// sent at that moment, if the connection is back as soon, goes on with a chain of the server that is lost.
+func (p *publisher) news() {
+	for {
+		select {
+		case s, ok := <-p.status:
+			if !ok {
+				return
+			}
+			p.connection(s)
+		default:
 			return
 		}
 	}
