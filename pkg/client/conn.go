@@ -127,6 +127,24 @@ func watchErrors(nc *nats.Conn, m *mux) {
 	})
 }
 
+// lastError is nc's last error, where the client is not told of each (watchErrors): on a connection that others have as well.
+func lastError(nc *nats.Conn, cfg config) error {
+	if cfg.conn == nil {
+		return nil
+	}
+	return nc.LastError()
+}
+
+// newlyDenied is the subject that the server forbids by now, the connection's last error, unless it had said so before, or "". The last error stays
+// until there is another, and nothing tells of which publish it is: one of before a publish is not of that.
+func newlyDenied(before, now error) string {
+	subject := deniedSubject(now)
+	if subject != "" && now == before { //nolint:errorlint // it is about this one: each refusal is an error of its own.
+		return ""
+	}
+	return subject
+}
+
 var deniedPattern = regexp.MustCompile(`(?i)permissions violation for (?:publish|subscription) to "([^"]*)"`)
 
 // deniedSubject is the subject that a server's error forbids, or "".

@@ -76,6 +76,7 @@ type publication struct {
 	slot     int       // in publisher.timers, or -1
 	pauses   *backoff.ExponentialBackOff
 	sent     time.Time // the present attempt
+	said     error     // publisher.said before that
 	// unanswered is when the first attempt was sent that was never answered, from where on the log may hold the write. Zero
 	// when every attempt so far was refused.
 	unanswered time.Time

@@ -55,6 +55,7 @@ type publisher struct {
 	errs    []error
 	dropped int // errors beyond maxErrors
 	handing chan *publication
+	said    error // the last error of a connection that is not the client's own, as the pump saw it last
 	trouble error // why the last attempt of any publication came to nothing; nil once one was logged
 }
 

@@ -76,14 +76,16 @@ func (p *publisher) news() {
 
 // collect makes outstanding what is to be sent now, appends it to batch, and says when something will be due.
 func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
+	said := lastError(p.nc, p.cfg) // before p.mu is held: it is behind the lock that a write to a stalled socket holds
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.said = said
 	now := time.Now()
 	for len(p.timers) > 0 && !p.timers[0].due.After(now) {
 		pub := heap.Pop(&p.timers).(*publication) //nolint:forcetypeassert // the heap holds nothing else.
 		switch {
 		case pub.phase != pausing:
-			p.refusedLocked(pub, p.silence(pub))
+			p.refusedLocked(pub, p.silenceLocked(pub))
 		case p.tooLate(pub, now): // this process was stopped while pub paused
 			p.settleLocked(pub, p.gaveUp(pub.cause))
 		default:
@@ -114,16 +116,16 @@ func (p *publisher) collect(batch []attempt) ([]attempt, time.Duration) {
 
 // launchLocked begins pub's next attempt.
 func (p *publisher) launchLocked(pub *publication, now time.Time) attempt {
-	pub.phase, pub.sent = outstanding, now
+	pub.phase, pub.sent, pub.said = outstanding, now, p.said
 	pub.attempt++
 	p.chains.sending(pub, int(p.maxPayload.Load()))
 	p.scheduleLocked(pub, now.Add(p.cfg.attemptTimeout))
 	return attempt{pub: pub, number: pub.attempt, fence: pub.fence, asks: pub.question != noQuestion}
 }
 
-// silence is why an attempt was not answered.
-func (p *publisher) silence(pub *publication) error {
-	if denied := deniedSubject(p.nc.LastError()); denied == pub.subject() {
+// silenceLocked is why an attempt was not answered.
+func (p *publisher) silenceLocked(pub *publication) error {
+	if denied := newlyDenied(pub.said, p.said); denied == pub.subject() {
 		return permissionFault("publish to " + denied)
 	}
 	return errNoAnswer

@@ -163,10 +163,11 @@ func (e *engine) request(ctx context.Context, timeout time.Duration, verb string
 		return nil, fmt.Errorf("marshal request: %w", err)
 	}
 	subject := e.subjects.Read(e.cfg.namespace, verb)
+	before := lastError(e.nc, e.cfg)
 	reply, err := e.mux.request(attempt, &nats.Msg{Subject: subject, Header: nats.Header{wire.HeaderAccept: {wire.EncodingZstd}}, Data: body})
 	switch {
 	case err != nil && attempt.Err() != nil:
-		if denied := deniedSubject(e.nc.LastError()); denied == subject {
+		if denied := newlyDenied(before, lastError(e.nc, e.cfg)); denied == subject {
 			return nil, permissionFault("publish to " + denied)
 		}
 		return nil, &fault{kind: ErrUnavailable, err: errors.New("persistd did not answer"), hint: "see persistd's log, and whether this user may receive in its inbox"}
