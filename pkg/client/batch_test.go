@@ -76,7 +76,7 @@ func TestABatchThatWasNotAnsweredIsInTheLogOnce(t *testing.T) {
 	d := startPersistd(t, l)
 	d.position.Store(math.MaxUint64)
 	p := newProxy(t, l.url)
-	st := open[state](t, p.url(), client.WithAttemptTimeout(soon))
+	st := open[state](t, p.url(), client.WithAttemptTimeout(2*time.Second))
 	published := l.tap(t)
 
 	p.dropAnswers(true)
