@@ -15,7 +15,7 @@ const maxNesting = 10_000
 // in the value has, depth-1 when it is neither. Names may be there twice: the databases accept them, so refusing would lose what the old store took.
 //
 // What it takes jsontext takes, and the other way round; a fuzz test compares the two. It is here because the daemon spends most of what an
-// event costs it in this check: most of a state is text, of which this looks at eight bytes at a time.
+// event costs it in this check: most of a state is text, of which this looks at up to 32 bytes at a time.
 func scan(src []byte, at, depth int) (end, deepest int) {
 	if at >= len(src) {
 		return -1, 0
