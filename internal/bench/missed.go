@@ -7,7 +7,7 @@ import (
 
 // Why targets are missed, where they are. The figures come with the measurement, see [Report.spent]; docs/performance.md has where the CPU time goes.
 const (
-	medianMissed = "It is at the edge: a step wakes the nats-server and the client one after the other, on cores that commit the steps before it, where a direct write wakes the database alone."
+	medianMissed = "A step wakes the nats-server and the client one after the other, on cores that commit the steps before it, where a direct write wakes the database alone."
 
 	aloneMissed = "A step passes through four processes, with a wake-up for each, and what was saved before is committed meanwhile on the same" +
 		" cores: what the slowest calls take longer they wait for one of them. The synchronous store has one process to wake, and nothing else runs."
@@ -34,8 +34,8 @@ const (
 	drainMissed = "Both sides take all of the cores, so the ratio is that of the CPU that a step takes: it costs the database much less than in a raw insert, and the nats-server and the daemon" +
 		" together more than that."
 
-	daemonMissed = "It is spread: the nats client, decoding, batching, writing statements, and a fourth of it is allocating and collecting, most of that for the messages that nats.go makes. The" +
-		" raw insert's CPU tells how fast the machine was: on one on which that took 28 µs the daemon took 10."
+	daemonMissed = "It is spread: the nats client, decoding, batching, writing statements, and a fourth of it is allocating and collecting, most of that for the messages that nats.go makes. How much" +
+		" hangs on the machine: where a raw insert took 28 µs, it took 10 on one and 13 on another."
 
 	flatMissed = "10,000 steps are 10 MiB, which do not fill the queues and read-aheads of eight partitions. Once these are full the peak is the program's pages, some 20 MiB, the" +
 		" runtime's, and the heap, which may grow to two and a half times what is live before it is collected. It does not grow from 1,000,000 to 2,000,000."

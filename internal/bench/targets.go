@@ -74,7 +74,7 @@ func Targets() []Target {
 		{Scenario: "save", Metric: metricP99, Case: caseAlone, Size: oneKiB, Sync: SyncInterval, Bound: Bound{OfRatio, AtMost, 0.25}, Says: "so it does at the 99th percentile", Missed: aloneMissed},
 		{
 			Scenario: "save", Metric: metricP50, Case: caseTogether, Size: oneKiB, Sync: SyncInterval, Bound: Bound{OfRatio, AtMost, 0.1},
-			Says: "64 workers that save as many steps as the synchronous store can take wait a tenth as long",
+			Says: "64 workers that save as many steps as the synchronous store can take wait a tenth as long", Missed: togetherMissed,
 		},
 		{Scenario: "save", Metric: metricP99, Case: caseTogether, Size: oneKiB, Sync: SyncInterval, Bound: Bound{OfRatio, AtMost, 0.1}, Says: "so they do at the 99th percentile", Missed: togetherMissed},
 		{
