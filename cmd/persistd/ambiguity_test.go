@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/persistd/persistd/internal/devstack/stacktest"
 	"github.com/persistd/persistd/pkg/client"
 )
 
@@ -52,10 +53,10 @@ func TestASaveWhoseAnswerWasLostIsAppliedOnceAndItsRetrySucceeds(t *testing.T) {
 		s := sharedStack(t)
 		dying := s.spawn("kill-after:1")
 		st := s.open()
-		ctx, saved := newDeadline(), make(chan error, 1)
+		ctx, saved := stacktest.NewDeadline(), make(chan error, 1)
 		go func() { saved <- saveFor(ctx, st) }()
 		require.Error(t, dying.wait())
-		ctx.passes()
+		ctx.Passes()
 		require.ErrorIs(t, <-saved, client.ErrNotCommitted)
 		s.spawn("none")
 		require.NoError(t, save(s, st))
